@@ -1,0 +1,11 @@
+//! croft: a declarative, Nix-based, reproducible build farm.
+//!
+//! Modules stand in the order in which a push flows through them; see ARCHITECTURE.md.
+//!
+//! ```text
+//! push / cli ──> eval ──> graph ──> plan ──> schedule ──> remote ──> db ──> report ──> cli
+//!                flake     drvs      what is    who builds    the       facts   one truth
+//!                -> cells  + keys    needed     what, where   realising            for all
+//! ```
+
+pub mod nix;

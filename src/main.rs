@@ -1,0 +1,3 @@
+//! The `croft` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Nix vocabulary and formats.
