@@ -8,4 +8,6 @@
 //!                -> cells  + keys    needed     what, where   realising            for all
 //! ```
 
-pub mod nix;
+pub mod clock;
+pub mod ids;
+pub mod task;

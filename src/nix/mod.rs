@@ -1,1 +1,0 @@
-//! Nix vocabulary and formats.
