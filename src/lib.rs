@@ -10,4 +10,5 @@
 
 pub mod clock;
 pub mod ids;
+pub mod nix;
 pub mod task;
