@@ -9,6 +9,13 @@
 //! ```
 
 pub mod clock;
+pub mod config;
 pub mod ids;
 pub mod nix;
 pub mod task;
+
+pub mod matrix;
+
+pub mod lifecycle;
+
+pub mod report;

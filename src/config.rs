@@ -1,0 +1,14 @@
+//! Configuration: `croft.toml`, the environment over it, defaults under it. Base layer.
+//!
+//! [`Settings`] is what a user may write; [`Config`] adds where things were found. Every key `section.key` is also
+//! `CROFT_SECTION_KEY` in the environment.
+
+mod duration;
+mod load;
+mod settings;
+
+pub use duration::Span;
+pub use load::{Config, ConfigError, Environment};
+pub use settings::{
+    BuildSettings, DaemonAccess, EvalSettings, ImportFromDerivation, NixSettings, ResultSettings, Settings,
+};

@@ -1,0 +1,13 @@
+//! The lives of runs, builds, attempts and cells: states and their legal moves. Pure layer.
+//!
+//! Only `engine` moves a state; `db` stores it, `report` reads it.
+
+mod attempt;
+mod build;
+mod cell;
+mod run;
+
+pub use attempt::{AttemptOutcome, InfraCause};
+pub use build::{BuildState, IllegalTransition};
+pub use cell::CellState;
+pub use run::{RunState, RunVerdict};
