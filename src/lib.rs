@@ -16,6 +16,12 @@ pub mod task;
 
 pub mod matrix;
 
+pub mod graph;
+
 pub mod lifecycle;
 
 pub mod report;
+
+pub mod plan;
+
+pub mod schedule;
