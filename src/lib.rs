@@ -25,3 +25,5 @@ pub mod report;
 pub mod plan;
 
 pub mod schedule;
+
+pub mod logs;
