@@ -26,4 +26,5 @@ pub mod plan;
 
 pub mod schedule;
 
+pub mod eval;
 pub mod logs;
