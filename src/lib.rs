@@ -26,5 +26,6 @@ pub mod plan;
 
 pub mod schedule;
 
+pub mod db;
 pub mod eval;
 pub mod logs;
