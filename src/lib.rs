@@ -26,6 +26,8 @@ pub mod plan;
 
 pub mod schedule;
 
+pub mod cache;
 pub mod db;
 pub mod eval;
 pub mod logs;
+pub mod remote;
