@@ -31,3 +31,5 @@ pub mod db;
 pub mod eval;
 pub mod logs;
 pub mod remote;
+
+pub mod engine;
