@@ -33,3 +33,5 @@ pub mod logs;
 pub mod remote;
 
 pub mod engine;
+
+pub mod cli;

@@ -1,3 +1,5 @@
 //! The `croft` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    croft::cli::main()
+}
