@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::PathBuf,
-    time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -16,12 +15,11 @@ use crate::{
     config::Settings,
     db::{Db, OwnerGuard, Project},
     eval::{Evaluator, Fingerprint, FlakeRef, SystemSelection},
-    ids::{AttemptId, RunId},
     matrix::{Cell, CellName},
     nix::{DrvKey, StorePath, System},
     plan::{Attempts, KeyHistory, Offer, Policy, PreviousKey},
     remote::LocalBuilder,
-    report::{CellReport, Limits, TestCase, TestReport, parse_junit},
+    report::{Limits, TestReport, parse_junit},
     task,
 };
 
@@ -101,13 +99,6 @@ impl Farm {
         }
     }
 
-    pub(super) async fn histories(
-        &self,
-        keys: &[DrvKey],
-    ) -> Result<HashMap<DrvKey, KeyHistory>, EngineError> {
-        Ok(self.db.verdicts_by_key(keys).await?)
-    }
-
     pub(super) async fn history(&self, key: DrvKey) -> Result<KeyHistory, EngineError> {
         Ok(self.db.verdicts_by_key(&[key]).await?.remove(&key).unwrap_or_default())
     }
@@ -119,33 +110,6 @@ impl Farm {
     ) -> Result<HashMap<(CellName, System), PreviousKey>, EngineError> {
         let names: Vec<CellName> = cells.map(|cell| cell.name.clone()).collect();
         Ok(self.db.cell_previous(project, &names).await?)
-    }
-
-    pub(super) async fn durations(
-        &self,
-        wanted: Vec<(DrvKey, String)>,
-    ) -> Result<Vec<Option<Duration>>, EngineError> {
-        Ok(self.db.durations(&wanted).await?)
-    }
-
-    pub(super) async fn failing_tests(
-        &self,
-        attempt: AttemptId,
-        most: usize,
-    ) -> Result<Vec<TestCase>, EngineError> {
-        Ok(self.db.test_list_failing(attempt, most).await?)
-    }
-
-    pub(super) async fn build_is_open(&self, build: crate::ids::BuildId) -> Result<bool, EngineError> {
-        Ok(self.db.build_is_open(build).await?)
-    }
-
-    pub(super) async fn insert_cells(&self, run: RunId, cells: &[&CellReport]) -> Result<(), EngineError> {
-        Ok(self.db.cell_insert_many(run, cells.iter().copied().cloned().collect()).await?)
-    }
-
-    pub(super) async fn settle_cells(&self, run: RunId, cells: &[&CellReport]) -> Result<(), EngineError> {
-        Ok(self.db.cell_settle_many(run, cells.iter().copied().cloned().collect()).await?)
     }
 
     pub(super) async fn eval_get<T: DeserializeOwned>(

@@ -159,7 +159,7 @@ impl Planner {
                 .ok_or(EngineError::Bug("a cell without a key"))
         };
         let keys = cells.iter().map(key).collect::<Result<Vec<DrvKey>, _>>()?;
-        let histories = self.farm.histories(&keys).await?;
+        let histories = self.farm.db.verdicts_by_key(&keys).await?;
         let new = cells.iter().zip(&keys).filter(|(_, key)| !histories.contains_key(*key));
         let previous = self.farm.previous_keys(&self.project, new.map(|(found, _)| &found.cell)).await?;
         let plan = |(found, key): (FoundCell, DrvKey)| {
@@ -225,7 +225,8 @@ impl Planner {
             all.into_iter().filter(|node| !self.durations.contains_key(node)).collect();
         let nodes =
             unknown.iter().map(|id| self.graph.node(*id)).map(|node| (node.key, node.name().to_owned()));
-        let expected = self.farm.durations(nodes.collect()).await?;
+        let nodes: Vec<_> = nodes.collect();
+        let expected = self.farm.db.durations(&nodes).await?;
         let known = unknown.into_iter().zip(expected).filter_map(|(node, expected)| Some((node, expected?)));
         self.durations.extend(known);
         Ok(())
@@ -235,7 +236,7 @@ impl Planner {
     async fn obstacles(&self, needed: &[Needed]) -> Result<HashMap<NodeId, Obstacle>, EngineError> {
         let keys: Vec<DrvKey> = needed.iter().map(|item| self.graph.node(item.node).key).collect();
         let histories = match self.policy.attempts {
-            Attempts::Reuse => self.farm.histories(&keys).await?,
+            Attempts::Reuse => self.farm.db.verdicts_by_key(&keys).await?,
             Attempts::RetryFailed | Attempts::Rebuild => HashMap::new(),
         };
         let offers = if needed.is_empty() { Vec::new() } else { vec![self.farm.offer().await?.clone()] };

@@ -30,12 +30,12 @@ pub(super) async fn publish(
         let (mut new, mut settled) = (Vec::new(), Vec::new());
         for report in &batch {
             match report {
-                Report::New(cell) => new.push(cell),
-                Report::Settled(cell) => settled.push(cell),
+                Report::New(cell) => new.push(cell.clone()),
+                Report::Settled(cell) => settled.push(cell.clone()),
             }
         }
-        farm.insert_cells(run, &new).await?;
-        farm.settle_cells(run, &settled).await?;
+        farm.db.cell_insert_many(run, new).await?;
+        farm.db.cell_settle_many(run, settled).await?;
         for report in batch.drain(..) {
             let (Report::New(cell) | Report::Settled(cell)) = report;
             tell(events, &cell).await;

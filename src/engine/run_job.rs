@@ -93,7 +93,7 @@ impl Workshop {
 
     /// Waits until somebody else's build has ended, or its owner has died and it was swept.
     async fn wait_for(&self, build: BuildId, owner: OwnerId) -> Result<(), EngineError> {
-        while self.farm.build_is_open(build).await? && !self.cancel.is_cancelled() {
+        while self.farm.db.build_is_open(build).await? && !self.cancel.is_cancelled() {
             if !self.farm.db.owner_is_alive(owner).await? {
                 self.farm.db.recover().await?;
                 return Ok(());
@@ -109,7 +109,7 @@ impl Workshop {
         if latest.ended < job.planned {
             return Ok(None);
         }
-        let failing = self.farm.failing_tests(latest.attempt, MAX_FAILING).await?;
+        let failing = self.farm.db.test_list_failing(latest.attempt, MAX_FAILING).await?;
         Ok(Some(JobEnd {
             node: job.node,
             outcome: latest.outcome,
