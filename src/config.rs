@@ -4,10 +4,15 @@
 //! `CROFT_SECTION_KEY` in the environment.
 
 mod duration;
+mod fleet;
 mod load;
 mod settings;
 
 pub use duration::Span;
+pub use fleet::{
+    Accelerator, BuilderSettings, Ec2Settings, ExecSettings, FakeSettings, FleetSettings, PoolName,
+    PoolSettings, ProviderKind, QemuSettings, Setup, Transport,
+};
 pub use load::{Config, ConfigError, Environment};
 pub use settings::{
     BuildSettings, DaemonAccess, EvalSettings, ImportFromDerivation, NixSettings, ResultSettings, Settings,

@@ -74,6 +74,16 @@ id!(
     "attempt"
 );
 id!(
+    /// One machine and its life, from the intent to launch it; also a builder that is always there.
+    MachineId,
+    "machine"
+);
+id!(
+    /// One farm: everything that shares a database. Tags what a provider launches for it.
+    FarmId,
+    "farm"
+);
+id!(
     /// One croft process that may own builds: see `db::owner`.
     OwnerId,
     "owner"

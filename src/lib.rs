@@ -3,9 +3,9 @@
 //! Modules stand in the order in which a push flows through them; see ARCHITECTURE.md.
 //!
 //! ```text
-//! push / cli ──> eval ──> graph ──> plan ──> schedule ──> remote ──> db ──> report ──> cli
-//!                flake     drvs      what is    who builds    the       facts   one truth
-//!                -> cells  + keys    needed     what, where   realising            for all
+//! push / cli ──> eval ──> graph ──> plan ──> schedule ──> fleet + remote ──> db ──> report ──> cli
+//!                flake     drvs      what is    who builds    machines and     facts   one truth
+//!                -> cells  + keys    needed     what, where   the realising            for all
 //! ```
 
 pub mod clock;
@@ -29,6 +29,7 @@ pub mod schedule;
 pub mod cache;
 pub mod db;
 pub mod eval;
+pub mod fleet;
 pub mod logs;
 pub mod remote;
 

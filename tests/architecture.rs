@@ -11,7 +11,7 @@ use std::{
 const LAYERS: [&[&str]; 5] = [
     &["clock", "config", "ids", "nix", "task"],
     &["graph", "lifecycle", "matrix", "plan", "report", "schedule"],
-    &["cache", "db", "eval", "logs", "remote"],
+    &["cache", "db", "eval", "fleet", "logs", "remote"],
     &["engine"],
     &["cli"],
 ];
@@ -39,8 +39,8 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
     ("nix_derivation", &["nix"]),
     ("nix_narinfo", &["nix"]),
     ("nix_archive", &["nix"]),
-    ("tokio::process", &["eval", "remote"]),
-    ("tokio::net", &["remote"]),
+    ("tokio::process", &["eval", "fleet", "remote"]),
+    ("tokio::net", &["fleet", "remote"]),
 ];
 
 /// What pure modules do not touch.

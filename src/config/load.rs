@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Settings;
+use super::{Settings, fleet};
 
 /// The name of the file.
 const FILE: &str = "croft.toml";
@@ -40,6 +40,14 @@ pub enum ConfigError {
         value: String,
         /// What is allowed.
         must: &'static str,
+    },
+    /// The settings of machines do not fit together.
+    #[error("{origin}: {cause}")]
+    Machines {
+        /// The file and the environment.
+        origin: String,
+        /// What is wrong, as a sentence.
+        cause: String,
     },
     /// There is no place for the state.
     #[error("no place for croft's state: set CROFT_STATE_DIR to a directory")]
@@ -100,6 +108,8 @@ impl Config {
             cause: error.to_string(),
         })?;
         check(&settings)?;
+        fleet::check(&settings.fleet, &settings.builder, &settings.pool)
+            .map_err(|cause| ConfigError::Machines { origin: origin(file.as_deref()), cause })?;
         Ok(Self { settings, file, state_dir: state_dir(env)? })
     }
 }
@@ -131,7 +141,7 @@ fn overlay(table: &mut toml::Table, env: &Environment) {
     for (name, value) in &env.0 {
         let Some(rest) = name.strip_prefix("CROFT_") else { continue };
         let rest = rest.to_lowercase();
-        let section = ["nix", "eval", "build", "results"].into_iter().find_map(|section| {
+        let section = ["nix", "eval", "build", "results", "fleet"].into_iter().find_map(|section| {
             let key = rest.strip_prefix(section)?.strip_prefix('_')?;
             Some((section, key.to_owned()))
         });

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::{BuilderSettings, FleetSettings, PoolSettings, Span};
 use crate::nix::{System, SystemFeature};
 
 /// The whole of `croft.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How Nix is reached.
@@ -20,6 +20,12 @@ pub struct Settings {
     pub build: BuildSettings,
     /// How long results stand.
     pub results: ResultSettings,
+    /// What holds for all machines.
+    pub fleet: FleetSettings,
+    /// Builders that are always there.
+    pub builder: Vec<BuilderSettings>,
+    /// Machines that are launched when there is work.
+    pub pool: Vec<PoolSettings>,
 }
 
 /// `[nix]`: how Nix is reached.

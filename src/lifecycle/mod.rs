@@ -1,13 +1,15 @@
-//! The lives of runs, builds, attempts and cells: states and their legal moves. Pure layer.
+//! The lives of runs, builds, attempts, cells and machines: states and their legal moves. Pure layer.
 //!
 //! Only `engine` moves a state; `db` stores it, `report` reads it.
 
 mod attempt;
 mod build;
 mod cell;
+mod machine;
 mod run;
 
 pub use attempt::{AttemptOutcome, InfraCause};
 pub use build::{BuildState, IllegalTransition};
 pub use cell::CellState;
+pub use machine::{EndReason, IllegalMachineMove, Phase, Seen, Wanted};
 pub use run::{RunState, RunVerdict};
