@@ -36,3 +36,4 @@ pub mod remote;
 pub mod engine;
 
 pub mod cli;
+pub mod web;

@@ -47,6 +47,11 @@ impl<T> Task<T> {
         self.handle.await.map_err(|error| TaskError::new(self.name, &error))
     }
 
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
     /// Ends the task at its next await point.
     pub fn abort(&self) {
         self.handle.abort();
@@ -92,6 +97,12 @@ impl<T: Send + 'static> TaskSet<T> {
     /// The next task to end, or `None` when the set is empty. Cancel safe.
     pub async fn join_next(&mut self) -> Option<Result<T, TaskError>> {
         let ended = self.tasks.join_next().await?;
+        Some(ended.map_err(|error| TaskError::new(self.name, &error)))
+    }
+
+    /// A task that has ended and was not joined yet, if there is one.
+    pub fn try_join_next(&mut self) -> Option<Result<T, TaskError>> {
+        let ended = self.tasks.try_join_next()?;
         Some(ended.map_err(|error| TaskError::new(self.name, &error)))
     }
 

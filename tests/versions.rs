@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "each test program uses a part")]
 #[path = "cli/support.rs"]
 mod support;
 

@@ -121,7 +121,7 @@ def closure(packages, provides, want, cut):
 
 def resolve(pin_file, indexes, cut):
     """A root's new pins and the date of the index they come from."""
-    found = closure(*indexes.packages(pin_file["suite"]), pin_file["want"], cut)
+    found = closure(*indexes.packages(pin_file["suite"]), pin_file["want"], cut | set(pin_file.get("cut", [])))
     pins = {
         name: {
             "version": f["Version"], "registry": f["registry"], "path": f["Filename"],

@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::{
     config::NixSettings,
-    graph::Missing,
-    nix::{DrvPath, StoreDir, StorePath},
+    graph::{GraphError, Missing},
+    nix::{Derivation, DrvPath, StoreDir, StorePath},
 };
 
 /// Where a cell's report is below its output.
@@ -58,9 +58,19 @@ impl StoreFiles {
             .map_err(|cause| Missing { drv: drv.clone(), cause: cause.to_string() })
     }
 
+    /// Reads a derivation and what it says. Blocks.
+    pub fn derivation(&self, drv: &DrvPath) -> Result<Derivation, GraphError> {
+        Ok(Derivation::parse(&self.store_dir, drv, &self.read_drv(drv)?)?)
+    }
+
     /// Whether the derivation's file is there. Blocks.
     pub fn has_drv(&self, drv: &DrvPath) -> bool {
         self.physical(drv.as_store_path()).exists()
+    }
+
+    /// Whether the store object's file is there. Blocks.
+    pub fn has_path(&self, path: &StorePath) -> bool {
+        self.physical(path).exists()
     }
 
     /// Reads the report below `output`. Blocks.

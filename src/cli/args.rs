@@ -1,6 +1,6 @@
 //! What may be written on the command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling::Styles};
 
@@ -58,10 +58,19 @@ pub(super) enum Command {
     Log(LogArgs),
     /// Show the latest runs
     Status(StatusArgs),
+    /// Show the machines, and steer them
+    Fleet(FleetArgs),
+    /// Show what runs and what waits, in order, and why
+    Queue(QueueArgs),
     /// Look for what would keep croft from working
     Doctor(DoctorArgs),
     /// Check croft's own database
     Fsck(FsckArgs),
+    /// Serve, write and check the farm's binary cache
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// Print the configuration in force, or its JSON schema
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -182,6 +191,61 @@ pub(super) struct StatusArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct FleetArgs {
+    #[command(flatten)]
+    pub(super) form: Form,
+    /// Those that are gone too, for seven days
+    #[arg(long, short)]
+    pub(super) all: bool,
+    #[command(subcommand)]
+    pub(super) verb: Option<FleetVerb>,
+}
+
+/// What is done with a machine.
+#[derive(Debug, Subcommand)]
+pub(super) enum FleetVerb {
+    /// Show what happened to one machine, or to all
+    Events {
+        /// The machine
+        name: Option<String>,
+        /// How many events
+        #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+        limit: u32,
+    },
+    /// Give a machine no new work; what runs goes on
+    Drain {
+        /// The machine
+        name: String,
+    },
+    /// Keep a machine from work until it is released
+    Quarantine {
+        /// The machine
+        name: String,
+        /// Why
+        #[arg(long, default_value = "asked for by a person")]
+        why: String,
+    },
+    /// Give a machine work again
+    Release {
+        /// The machine
+        name: String,
+    },
+    /// End a machine; what runs on it is built elsewhere
+    Terminate {
+        /// The machine
+        name: String,
+    },
+    /// End the machines that nobody looks after any more
+    Sweep,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct QueueArgs {
+    #[command(flatten)]
+    pub(super) form: Form,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     pub(super) form: Form,
@@ -198,4 +262,27 @@ pub(super) struct ConfigArgs {
     /// Print the JSON schema of croft.toml instead
     #[arg(long)]
     pub(super) schema: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Serve the cache to Nix over http, until Ctrl-C
+    Serve {
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:5001", value_name = "ADDRESS:PORT")]
+        listen: SocketAddr,
+        /// Serve the local store itself, with all that is in it, instead of the cache
+        #[arg(long)]
+        store: bool,
+    },
+    /// Write store paths, or the outputs of flake attributes, as much of their closures as cache.push says
+    Push {
+        /// A path in the store, a link to one, or FLAKE#ATTRIBUTE
+        #[arg(required = true, value_name = "PATH|FLAKE#ATTRIBUTE")]
+        what: Vec<String>,
+    },
+    /// Print the public key that builders must trust
+    Key,
+    /// Read every record and NAR of the cache, and say what is not right
+    Check(Form),
 }

@@ -1,9 +1,10 @@
 //! Errors of the command line and their exit codes.
 
 use crate::{
+    cache::CacheError,
     config::ConfigError,
     db::DbError,
-    engine::EngineError,
+    engine::{EngineError, IdentityError},
     eval::{ErrorKind, FlakeRefError},
     logs::LogError,
 };
@@ -34,6 +35,10 @@ pub(super) enum CliError {
     Db(#[from] DbError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error("{0}")]
     Other(String),
 }
@@ -42,9 +47,12 @@ impl CliError {
     /// The exit code that belongs to it.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Flake(_) => USAGE,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Flake(_)
+            | Self::Cache(CacheError::Settings { .. } | CacheError::ReadOnly(_)) => USAGE,
             Self::Engine(error) => engine_code(error),
-            Self::Db(_) | Self::Log(_) | Self::Other(_) => INFRA,
+            Self::Cache(_) | Self::Identity(_) | Self::Db(_) | Self::Log(_) | Self::Other(_) => INFRA,
         }
     }
 }
@@ -64,6 +72,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Log(_)
         | EngineError::Task(_)
         | EngineError::Probe(_)
+        | EngineError::Fleet(_)
         | EngineError::Bug(_) => INFRA,
     }
 }

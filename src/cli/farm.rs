@@ -7,18 +7,19 @@ use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
 use super::{
     args::{Common, Selection},
     exit::CliError,
+    machines,
 };
 use crate::{
-    cache::StoreFiles,
+    cache::{BinaryCache, StoreFiles},
     clock::{SharedClock, SystemClock},
     config::{Config, Environment, ImportFromDerivation, Settings},
-    db::{Db, DbOptions},
-    engine::{Farm, Request},
+    db::{Db, DbOptions, OwnerGuard},
+    engine::{Farm, Fleet, FleetParts, Request},
     eval::{self, Evaluator, FlakeRef, Override},
     matrix::Slice,
     nix::System,
     plan::Attempts,
-    remote::{LocalBuilder, StoreAccess},
+    remote::{Builder, Pool, StoreAccess},
 };
 
 /// The configuration for work in the current directory.
@@ -26,7 +27,7 @@ pub(super) fn configuration(common: &Common) -> Result<Config, CliError> {
     Ok(Config::load(&current_dir()?, common.config.as_deref(), &Environment::of_process())?)
 }
 
-fn current_dir() -> Result<PathBuf, CliError> {
+pub(super) fn current_dir() -> Result<PathBuf, CliError> {
     std::env::current_dir().map_err(|error| {
         CliError::Usage(format!("the current directory cannot be read: {error}; change to another"))
     })
@@ -41,23 +42,54 @@ fn clock() -> SharedClock {
     Arc::new(SystemClock)
 }
 
+/// The binary cache of a configuration; none if it names none.
+pub(super) fn binary_cache(config: &Config) -> Result<Option<BinaryCache>, CliError> {
+    Ok(BinaryCache::open(&config.settings.cache, &config.state_dir)?)
+}
+
+/// Connections to the local store.
+pub(super) fn pool(config: &Config) -> Pool {
+    Pool::new(StoreAccess::new(config.settings.nix.clone()))
+}
+
 /// A farm with this machine as its builder.
 pub(super) async fn open(config: &Config) -> Result<Arc<Farm>, CliError> {
     let settings = config.settings.clone();
     let db = database(config).await?;
-    let owner = db.owner_register().await?;
+    let owner = Arc::new(db.owner_register().await?);
+    let builder = Builder::local(StoreAccess::new(settings.nix.clone()), slots(&settings));
+    let fleet = fleet(config, &db, &owner, &builder).await?;
     Ok(Arc::new(Farm {
         db,
         owner,
         evaluator: Evaluator::new(eval_settings(&settings)),
-        builder: LocalBuilder::new(StoreAccess::new(settings.nix.clone()), slots(&settings)),
+        builder,
+        fleet,
         files: StoreFiles::new(settings.nix.clone()),
         logs: config.state_dir.join("logs"),
-        machine: "local".to_owned(),
         clock: clock(),
         offer: OnceCell::new(),
         settings,
     }))
+}
+
+/// The machines of a farm. Where there are none but this one, nothing is asked of anybody.
+async fn fleet(
+    config: &Config,
+    db: &Db,
+    owner: &Arc<OwnerGuard>,
+    hub: &Builder,
+) -> Result<Arc<Fleet>, CliError> {
+    let settings = &config.settings;
+    let alone =
+        settings.builder.is_empty() && settings.pool.is_empty() && settings.fleet.machines_file.is_none();
+    let parts = if alone {
+        FleetParts::alone(settings.fleet.clone())
+    } else {
+        let cache = BinaryCache::open(&settings.cache, &config.state_dir)?;
+        machines::parts(config, db.farm_id().await?, hub, cache.as_ref()).await?
+    };
+    Ok(Fleet::new(db.clone(), Arc::clone(owner), clock(), hub.clone(), parts))
 }
 
 /// How many builds run at once on this machine.
@@ -72,7 +104,7 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn eval_settings(settings: &Settings) -> eval::EvalSettings {
+pub(super) fn eval_settings(settings: &Settings) -> eval::EvalSettings {
     let own = &settings.eval;
     eval::EvalSettings {
         nix: settings.nix.program.clone(),

@@ -1,16 +1,20 @@
 //! The command line: a door to the engine. Data goes to standard output, words to standard error.
 
 mod args;
+mod cache;
 mod check;
 mod config;
 mod doctor;
 mod exit;
 mod farm;
+mod fleet;
 mod fsck;
 mod log;
+mod machines;
 mod meta;
 mod out;
 mod plan;
+mod queue;
 mod render;
 mod show;
 mod signals;
@@ -48,8 +52,11 @@ async fn run(args: Args) -> Result<u8, CliError> {
         Command::Show(options) => show::run(&args.common, options).await,
         Command::Log(options) => log::run(&args.common, options).await,
         Command::Status(options) => status::run(&args.common, options).await,
+        Command::Fleet(options) => fleet::run(&args.common, options).await,
+        Command::Queue(options) => queue::run(&args.common, options).await,
         Command::Doctor(options) => doctor::run(&args.common, options).await,
         Command::Fsck(options) => fsck::run(&args.common, options).await,
+        Command::Cache { command } => cache::run(&args.common, command).await,
         Command::Config(options) => config::run(&args.common, options),
         Command::Completions { shell } => {
             meta::completions(shell);

@@ -45,6 +45,15 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{s}")
 }
 
+/// A number of bytes as people say it: `512 B`, `3.4 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| count >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", count as f64 / unit as f64),
+        None => format!("{count} B"),
+    }
+}
+
 /// The SGR parameters of a state's colour.
 pub(super) fn colour(state: CellState) -> &'static str {
     match state {

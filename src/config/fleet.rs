@@ -30,6 +30,8 @@ pub struct FleetSettings {
     pub health_interval: Span,
     /// How long a launched machine waits without a sign of the farm before it powers itself off. Default: 10m.
     pub lease: Span,
+    /// How long a machine may not answer before it is given up, and what ran there is done elsewhere. Default: 2m.
+    pub lost_after: Span,
     /// Infrastructure failures in a row after which a machine is quarantined. Default: 3.
     pub quarantine_after: u32,
     /// How long a builder that croft cannot replace stays in quarantine. Default: 30m.
@@ -55,6 +57,7 @@ impl Default for FleetSettings {
             machines_file: None,
             health_interval: Span::seconds(10),
             lease: Span::seconds(600),
+            lost_after: Span::seconds(120),
             quarantine_after: 3,
             quarantine: Span::seconds(1800),
             min_free_store: 1024,

@@ -130,10 +130,22 @@ fn read(path: &Path) -> Result<toml::Table, ConfigError> {
     // Checked as a whole first, so that the error names a line of the file.
     let invalid = |error: toml::de::Error| ConfigError::Invalid {
         path: path.display().to_string(),
-        cause: error.to_string(),
+        cause: without_passwords(&error.to_string()),
     };
     toml::from_str::<Settings>(&text).map_err(invalid)?;
     toml::from_str(&text).map_err(invalid)
+}
+
+/// A message that may quote a line of the file, without what stands before the `@` of an address.
+fn without_passwords(text: &str) -> String {
+    let parts = text.split("://").enumerate().map(|(number, part)| {
+        let end = part.find(['/', '"', '\'', ' ', '\n']).unwrap_or(part.len());
+        match part[..end].rfind('@') {
+            Some(at) if number > 0 => format!("…{}", &part[at..]),
+            Some(_) | None => part.to_owned(),
+        }
+    });
+    parts.collect::<Vec<_>>().join("://")
 }
 
 /// Lays `CROFT_SECTION_KEY` over the table. A value that is no TOML is taken as text.
@@ -141,7 +153,8 @@ fn overlay(table: &mut toml::Table, env: &Environment) {
     for (name, value) in &env.0 {
         let Some(rest) = name.strip_prefix("CROFT_") else { continue };
         let rest = rest.to_lowercase();
-        let section = ["nix", "eval", "build", "results", "fleet"].into_iter().find_map(|section| {
+        let sections = ["nix", "eval", "build", "results", "fleet", "cache"];
+        let section = sections.into_iter().find_map(|section| {
             let key = rest.strip_prefix(section)?.strip_prefix('_')?;
             Some((section, key.to_owned()))
         });
@@ -175,7 +188,13 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     at_least("build.max_silent", settings.build.max_silent.get().as_secs(), 1, "at least 1s")?;
     at_least("build.max_log", settings.build.max_log, 1, "at least 1 (MiB)")?;
     at_least("build.keep_log", settings.build.keep_log, 1, "at least 1 (MiB)")?;
-    at_least("build.attempts", settings.build.attempts.into(), 1, "at least 1")
+    at_least("build.attempts", settings.build.attempts.into(), 1, "at least 1")?;
+    at_least("cache.timeout", settings.cache.timeout.get().as_secs(), 1, "at least 1s")?;
+    let level = settings.cache.compression_level;
+    if (1..=19).contains(&level) {
+        return Ok(());
+    }
+    Err(ConfigError::Range { key: "cache.compression_level", value: level.to_string(), must: "1 to 19" })
 }
 
 fn state_dir(env: &Environment) -> Result<PathBuf, ConfigError> {
@@ -230,6 +249,12 @@ mod tests {
         );
         let range = load("[build]\nattempts = 0\n", &[]).unwrap_err();
         assert_eq!(range, "build.attempts is 0, but must be at least 1");
+        let level = load("[cache]\ncompression_level = 20\n", &[]).unwrap_err();
+        assert_eq!(level, "cache.compression_level is 20, but must be 1 to 19");
+        let secret = load("", &[("CROFT_CACHE_URL", "https://me:hunter2@cache.example")]).unwrap_err();
+        assert!(secret.contains("credentials_file") && !secret.contains("hunter2"), "{secret}");
+        let secret = load("[cache]\nurl = \"https://me:hunter2@cache.example/x\"\n", &[]).unwrap_err();
+        assert!(secret.contains("credentials_file") && !secret.contains("hunter2"), "{secret}");
         let variable = load("", &[("CROFT_BUILD_SLOTS", "many")]).unwrap_err();
         assert!(variable.contains("CROFT_* variables") && variable.contains("many"), "{variable}");
     }

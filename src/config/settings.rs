@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BuilderSettings, FleetSettings, PoolSettings, Span};
+use super::{BuilderSettings, CacheSettings, FleetSettings, PoolSettings, Span};
 use crate::nix::{System, SystemFeature};
 
 /// The whole of `croft.toml`.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub builder: Vec<BuilderSettings>,
     /// Machines that are launched when there is work.
     pub pool: Vec<PoolSettings>,
+    /// The farm's binary cache.
+    pub cache: CacheSettings,
 }
 
 /// `[nix]`: how Nix is reached.

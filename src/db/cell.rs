@@ -9,6 +9,7 @@ use super::{
     column::{self, CountColumns, Row},
     list::{ROWS, push_texts},
     run,
+    sheet::{self, KnownSheet},
     writer::{Txn, Write},
 };
 use crate::{
@@ -92,6 +93,17 @@ impl Db {
         self.write(InsertMany { run, cells }).await
     }
 
+    /// Records cells that a run has found and whose final states were known before it. What an earlier run has
+    /// recorded in the same words is not written again.
+    pub async fn cell_insert_known(&self, run: RunId, cells: Vec<CellReport>) -> Result<(), DbError> {
+        if cells.is_empty() {
+            return Ok(());
+        }
+        let sheets = KnownSheet::lay_out(cells)
+            .map_err(|error| DbError::Cells { run: run.to_string(), cause: error.to_string() })?;
+        self.write(InsertKnown { run, sheets }).await
+    }
+
     /// Records the final states of cells. A state that is final already stays.
     pub async fn cell_settle_many(&self, run: RunId, cells: Vec<CellReport>) -> Result<(), DbError> {
         if cells.is_empty() {
@@ -135,14 +147,19 @@ impl Db {
         let mut previous = HashMap::new();
         for part in names.chunks(ROWS) {
             let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT cell.name, cell.system, cell.key, cell.drv, MAX(cell.run)
-                 FROM cell JOIN run ON run.seq = cell.run
-                 WHERE cell.key IS NOT NULL AND cell.drv IS NOT NULL AND run.project = ",
+                "WITH latest (sheet, run) AS MATERIALIZED (
+                    SELECT run_sheet.sheet, MAX(run_sheet.run) FROM run JOIN run_sheet ON run_sheet.run = run.seq
+                    WHERE run.project = ",
             );
             query.push_bind(project.as_str().to_owned());
-            query.push(" AND cell.name IN ");
+            query.push(
+                " GROUP BY run_sheet.sheet)
+                 SELECT name, system, key, drv, MAX(latest.run)
+                 FROM sheet_cell JOIN latest ON latest.sheet = sheet_cell.sheet
+                 WHERE key IS NOT NULL AND drv IS NOT NULL AND name IN ",
+            );
             push_texts(&mut query, part);
-            query.push(" GROUP BY cell.name, cell.system");
+            query.push(" GROUP BY name, system");
             let rows: Vec<(String, String, String, String, i64)> = query
                 .build_query_as()
                 .fetch_all(&self.pool)
@@ -168,31 +185,23 @@ impl Write for InsertMany {
 
     async fn apply(&self, txn: &mut Txn<'_>) -> Result<(), DbError> {
         let run = run::seq_in_txn(txn, self.run).await?;
-        for part in self.cells.chunks(ROWS) {
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO cell (run, system, name, axes, drv, key, expect, external, state, final, reason, attempt,
-                                   attempts, ms, passed, failed, errors, skipped) ",
-            );
-            query.push_values(part, |mut row, cell| {
-                row.push_bind(run);
-                row.push_bind(cell.system.to_string());
-                row.push_bind(cell.name.to_string());
-                row.push_bind(serde_json::to_string(&cell.axes).unwrap_or_else(|_| "{}".to_owned()));
-                row.push_bind(cell.drv.as_ref().map(ToString::to_string));
-                row.push_bind(cell.key.as_ref().map(ToString::to_string));
-                row.push_bind(column::expect_word(cell.expect));
-                row.push_bind(cell.impure);
-                row.push_bind(cell.state.word());
-                row.push_bind(cell.state.is_final());
-                row.push_bind(cell.reason.clone());
-                row.push_bind(cell.attempt.as_ref().map(ToString::to_string));
-                row.push_bind(cell.attempts);
-                row.push_bind(cell.duration_ms.map(column::int));
-                for count in CountColumns::of(Some(cell.tests)).columns() {
-                    row.push_bind(count);
-                }
-            });
-            query.build().execute(&mut *txn.conn).await.map_err(txn.place.failed("recording cells"))?;
+        let sheet = sheet::own_in_txn(txn, run).await?;
+        sheet::insert_in_txn(txn, sheet, &self.cells).await
+    }
+}
+
+struct InsertKnown {
+    run: RunId,
+    sheets: Vec<KnownSheet>,
+}
+
+impl Write for InsertKnown {
+    type Output = ();
+
+    async fn apply(&self, txn: &mut Txn<'_>) -> Result<(), DbError> {
+        let run = run::seq_in_txn(txn, self.run).await?;
+        for sheet in &self.sheets {
+            sheet.add_in_txn(txn, run).await?;
         }
         Ok(())
     }
@@ -208,12 +217,13 @@ impl Write for SettleMany {
 
     async fn apply(&self, txn: &mut Txn<'_>) -> Result<(), DbError> {
         let run = run::seq_in_txn(txn, self.run).await?;
+        let sheet = sheet::own_in_txn(txn, run).await?;
         for cell in &self.cells {
             let [passed, failed, errors, skipped] = CountColumns::of(Some(cell.tests)).columns();
             sqlx::query(
-                "UPDATE cell SET state = ?, final = ?, reason = ?, attempt = ?, attempts = ?, ms = ?, passed = ?,
+                "UPDATE sheet_cell SET state = ?, final = ?, reason = ?, attempt = ?, attempts = ?, ms = ?, passed = ?,
                         failed = ?, errors = ?, skipped = ?
-                 WHERE run = ? AND system = ? AND name = ? AND final = 0",
+                 WHERE sheet = ? AND system = ? AND name = ? AND final = 0",
             )
             .bind(cell.state.word())
             .bind(cell.state.is_final())
@@ -225,7 +235,7 @@ impl Write for SettleMany {
             .bind(failed)
             .bind(errors)
             .bind(skipped)
-            .bind(run)
+            .bind(sheet)
             .bind(cell.system.to_string())
             .bind(cell.name.to_string())
             .execute(&mut *txn.conn)

@@ -23,7 +23,7 @@ impl fmt::Display for Finding {
 const MOST: u32 = 100;
 
 /// Each rule with a query for the rows that break it.
-const RULES: [(&str, &str); 9] = [
+const RULES: [(&str, &str); 11] = [
     (
         "a build that ended decided has a last attempt with an outcome",
         "SELECT id FROM build WHERE ending = 'decided' AND NOT EXISTS
@@ -73,6 +73,16 @@ const RULES: [(&str, &str); 9] = [
         "a run that has finished has no cell that still moves",
         "SELECT run.id || ' ' || cell.name FROM cell JOIN run ON run.seq = cell.run
          WHERE run.state = 'finished' AND cell.final = 0 LIMIT ?",
+    ),
+    (
+        "a cell is in a run once",
+        "SELECT run.id || ' ' || cell.name FROM cell JOIN run ON run.seq = cell.run
+         GROUP BY cell.run, cell.system, cell.name HAVING COUNT(*) > 1 LIMIT ?",
+    ),
+    (
+        "cells that runs share have come to rest",
+        "SELECT sheet.id || ' ' || name FROM sheet JOIN sheet_cell ON sheet_cell.sheet = sheet.id
+         WHERE digest IS NOT NULL AND final = 0 LIMIT ?",
     ),
 ];
 

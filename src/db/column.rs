@@ -112,6 +112,11 @@ pub(super) fn expect_word(expect: Expect) -> &'static str {
     }
 }
 
+/// A value as a JSON document. Those that are kept this way always have one.
+pub(super) fn document<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// A count as `SQLite` keeps it.
 pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

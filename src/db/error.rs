@@ -194,6 +194,16 @@ pub enum DbError {
         /// The move.
         source: IllegalTransition,
     },
+    /// Cells cannot be put into words.
+    #[error(
+        "the cells of run {run} cannot be written as JSON ({cause}); this is a bug in croft, please report it"
+    )]
+    Cells {
+        /// The run.
+        run: String,
+        /// The cause.
+        cause: String,
+    },
     /// A stored document cannot be read.
     #[error("the cached evaluation of {fingerprint} cannot be read ({cause}); it is not used")]
     Document {

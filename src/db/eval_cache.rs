@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{clock::Timestamp, task};
 
-/// How many evaluations are kept.
-const KEEP: i64 = 200;
+/// How many evaluations are kept, and what trees were locked to.
+const KEEP: i64 = 400;
 /// The largest document that is read back, in bytes.
 const MAX_DOCUMENT: u64 = 512 << 20;
 /// zstd's level for documents.

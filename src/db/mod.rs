@@ -14,11 +14,15 @@ mod error;
 mod eval_cache;
 mod history;
 mod list;
+mod machine;
+mod machine_event;
 mod open;
 mod owner;
 mod run;
+mod sheet;
 mod sweep;
 mod test;
+mod waiting;
 mod writer;
 
 use std::{
@@ -34,10 +38,13 @@ pub use build::{Adoption, Claim, NewBuild};
 pub use cell::CellRecord;
 pub use check::Finding;
 pub use error::DbError;
+pub use machine::{MachineChange, MachineLife, MachinePulse, MachineRecord, NewMachine, Recorded};
+pub use machine_event::MachineEvent;
 pub use owner::OwnerGuard;
 pub use run::{Fingerprint, NewRun, Project, RunRecord, Totals};
 pub use sweep::Recovered;
 pub use test::FoundTest;
+pub use waiting::Waiting;
 pub use writer::WriteStats;
 
 use crate::{clock::SharedClock, task};

@@ -11,6 +11,7 @@ use super::{
     event::{Event, Events},
     farm::Farm,
     find::{Document, Found, FoundCell, Request, evaluate, recall, replay},
+    lock::lock,
     planner::{PlannedBatch, Planner},
     publish::publish,
     run_job::Workshop,
@@ -34,7 +35,7 @@ const BATCH: usize = 512;
 pub struct Conduct {
     /// What is done when a cell fails.
     pub on_failure: OnFailure,
-    /// The most builds at once, if fewer than the builder has slots.
+    /// The most builds at once, if fewer than the builders have slots.
     pub max_jobs: Option<u32>,
 }
 
@@ -50,7 +51,7 @@ pub async fn check(
     cancel: CancellationToken,
 ) -> Result<RunReport, EngineError> {
     farm.db.recover().await?;
-    let locked = farm.evaluator.lock(&request.flake, &request.overrides).await?;
+    let locked = lock(&farm, &request).await?;
     let recalled = recall(&farm, &locked).await?;
     let run = RunId::new(farm.clock.now());
     farm.db
@@ -169,13 +170,9 @@ impl Pipeline {
     }
 
     fn dispatcher(&self, reports: mpsc::Sender<Report>) -> Dispatcher {
-        let workshop = Workshop {
-            farm: Arc::clone(&self.farm),
-            slots: Dispatcher::slots(&self.farm, self.conduct.max_jobs),
-            events: self.events.clone(),
-            cancel: self.stop.clone(),
-        };
-        Dispatcher::new(workshop, self.conduct.on_failure, reports)
+        let workshop =
+            Workshop { farm: Arc::clone(&self.farm), events: self.events.clone(), cancel: self.stop.clone() };
+        Dispatcher::new(self.run, workshop, self.conduct.on_failure, self.conduct.max_jobs, reports)
     }
 
     /// Plans cells as they are found.
@@ -191,7 +188,7 @@ impl Pipeline {
         let mut seen = Seen::default();
         let mut received = Vec::new();
         while finds.recv_many(&mut received, BATCH).await > 0 {
-            let mut cells = Vec::new();
+            let (mut cells, mut parts) = (Vec::new(), Vec::new());
             for found in received.drain(..) {
                 match found {
                     Found::Count { cells, systems } => {
@@ -204,6 +201,7 @@ impl Pipeline {
                         seen.matrices.push((system, matrix));
                     }
                     Found::Cell(found) => cells.push(found),
+                    Found::Part(part) => parts.push(part),
                     Found::Broken(cell) => {
                         seen.broken += 1;
                         seen.chosen += 1;
@@ -211,13 +209,17 @@ impl Pipeline {
                     }
                 }
             }
-            let (chosen, others) = part(&self.request.slice, cells);
-            seen.chosen += chosen.len();
-            seen.cells.extend(others);
-            let planned = planner.plan(chosen).await.inspect_err(|_| self.stop.cancel())?;
-            let keyed = planned.cells.iter().map(|c| FoundCell { cell: c.cell.clone(), key: Some(c.key) });
-            seen.cells.extend(keyed);
-            batches.send(planned).await.ok();
+            // A part is planned by itself, so that what is known of it is recorded as it was the last time.
+            for cells in parts.into_iter().chain([cells]).filter(|cells| !cells.is_empty()) {
+                let (chosen, others) = part(&self.request.slice, cells);
+                seen.chosen += chosen.len();
+                seen.cells.extend(others);
+                let planned = planner.plan(chosen).await.inspect_err(|_| self.stop.cancel())?;
+                let keyed =
+                    planned.cells.iter().map(|c| FoundCell { cell: c.cell.clone(), key: Some(c.key) });
+                seen.cells.extend(keyed);
+                batches.send(planned).await.ok();
+            }
         }
         Ok(seen)
     }

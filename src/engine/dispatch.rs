@@ -5,26 +5,30 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     error::EngineError,
-    farm::Farm,
-    job::{Job, JobEnd},
-    planner::{PlannedBatch, PlannedCell},
+    fleet::{Stay, Yard},
+    hub,
+    job::{Job, JobEnd, Step},
+    planner::{PlannedBatch, PlannedCell, PlannedJob},
+    queue::QueueView,
     run_job::Workshop,
     verdict::{self, Settled},
 };
 use crate::{
     graph::NodeId,
+    ids::{MachineId, RunId},
     lifecycle::CellState,
+    plan::Offer,
     report::CellReport,
-    schedule::{Added, End, Schedule},
-    task::TaskSet,
+    schedule::{Added, Demand, End, Schedule},
+    task::{TaskError, TaskSet},
 };
 
-/// Jobs that are claimed while all slots are taken, so that a slot never waits for the disk.
-const LOOK_AHEAD: usize = 3;
+/// Jobs that need no builder, at once.
+const AT_HUB: usize = 4;
 
 /// What is done when a cell fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,47 +43,74 @@ pub enum OnFailure {
 /// Cells on their way to the database and the renderers.
 #[derive(Debug)]
 pub(super) enum Report {
+    /// Cells of one batch whose results were known before the run.
+    Known(Vec<CellReport>),
     /// A cell that the run has not told yet.
     New(CellReport),
     /// A cell that has come to rest since.
     Settled(CellReport),
 }
 
+/// Something that a task of the loop brings back.
+enum Back {
+    /// From a builder.
+    Built(NodeId, Result<Step, EngineError>),
+    /// From the hub.
+    Hub(NodeId, Result<Step, EngineError>),
+    /// The pause before the next attempt is over; it last failed on this machine.
+    Rested(NodeId, MachineId),
+}
+
 /// The state of the loop.
 pub(super) struct Dispatcher {
+    run: RunId,
     workshop: Workshop,
     on_failure: OnFailure,
-    slots: usize,
+    /// The most builds at once, if the user wants few.
+    most: usize,
+    yard: Arc<Yard>,
+    hub: Offer,
     schedule: Schedule,
     jobs: HashMap<NodeId, Job>,
     /// Cells that wait for a derivation.
     waiting: BTreeMap<NodeId, Vec<PlannedCell>>,
     ended: HashMap<NodeId, JobEnd>,
-    running: TaskSet<(NodeId, Result<JobEnd, EngineError>)>,
+    running: TaskSet<Back>,
+    building: usize,
+    at_hub: usize,
     reports: mpsc::Sender<Report>,
+    queue: QueueView,
+    /// The fleet, if it is kept for this run alone.
+    stay: Option<Stay>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(workshop: Workshop, on_failure: OnFailure, reports: mpsc::Sender<Report>) -> Self {
-        let slots = workshop.slots.available_permits();
+    pub(super) fn new(
+        run: RunId,
+        workshop: Workshop,
+        on_failure: OnFailure,
+        most: Option<u32>,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
         let running = TaskSet::new("job", workshop.cancel.clone());
         Self {
-            workshop,
+            run,
             on_failure,
-            slots,
+            most: most.map_or(usize::MAX, |most| most as usize),
+            yard: Arc::clone(workshop.farm.fleet.yard()),
+            hub: hub::offer(),
             schedule: Schedule::default(),
             jobs: HashMap::new(),
             waiting: BTreeMap::new(),
             ended: HashMap::new(),
             running,
+            building: 0,
+            at_hub: 0,
             reports,
+            queue: QueueView::new(run),
+            stay: None,
+            workshop,
         }
-    }
-
-    /// The slots of a farm's builder, or fewer if the user wants fewer.
-    pub(super) fn slots(farm: &Farm, most: Option<u32>) -> Arc<Semaphore> {
-        let slots = most.map_or(farm.builder.slots(), |most| most.min(farm.builder.slots()));
-        Arc::new(Semaphore::new(slots.max(1) as usize))
     }
 
     /// Takes batches until there are no more, and works until all is done.
@@ -87,64 +118,104 @@ impl Dispatcher {
     /// An error stops new work; what runs is ended and recorded before the error is returned.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<PlannedBatch>) -> Result<(), EngineError> {
         let cancel = self.workshop.cancel.clone();
+        let mut changes = self.yard.changes();
+        let mut tick = QueueView::ticks();
         let (mut open, mut cancelled, mut failed) = (true, false, None);
         loop {
-            if failed.is_none() {
-                failed = self.start().await.err();
+            if failed.is_none() && !cancelled {
+                self.start();
             }
-            if failed.is_some() && !cancelled {
-                cancel.cancel();
-            }
-            if !open && self.running.is_empty() {
+            if !open && self.is_done() {
                 break;
             }
             tokio::select! {
                 batch = batches.recv(), if open => match batch {
-                    Some(batch) => self.admit(batch).await,
+                    Some(batch) => {
+                        if let Err(error) = self.admit(batch).await {
+                            failed.get_or_insert(error);
+                            cancel.cancel();
+                        }
+                    }
                     None => open = false,
                 },
-                Some(ended) = self.running.join_next(), if !self.running.is_empty() => {
-                    if let Err(error) = self.settle(ended).await {
+                Some(back) = self.running.join_next(), if !self.running.is_empty() => {
+                    if let Err(error) = self.take_back(back).await {
                         failed.get_or_insert(error);
                         cancel.cancel();
                     }
                 }
+                () = moved(&mut changes) => {}
+                _ = tick.tick() => self.tell_queue().await?,
                 () = cancel.cancelled(), if !cancelled => cancelled = true,
             }
             if cancelled {
-                self.give_up().await;
+                self.give_up().await?;
             }
         }
-        self.give_up().await;
+        self.give_up().await?;
+        self.yard.demand(self.run, Demand::default());
+        self.queue.clear(&self.workshop.farm).await?;
+        if let Some(stay) = self.stay.take() {
+            stay.leave().await?;
+        }
         failed.map_or(Ok(()), Err)
     }
 
-    async fn start(&mut self) -> Result<(), EngineError> {
-        while self.schedule.progress().ready > 0 && self.running.len() < self.slots + LOOK_AHEAD {
-            let offer = self.workshop.farm.offer().await?;
-            let Some(node) = self.schedule.take(offer) else { break };
-            let Some(job) = self.jobs.get(&node).cloned() else { break };
-            let workshop = self.workshop.clone();
-            self.running.spawn(async move { (node, workshop.run(job).await) });
-        }
-        Ok(())
+    fn is_done(&self) -> bool {
+        self.running.is_empty() && self.schedule.is_idle()
     }
 
-    async fn admit(&mut self, batch: PlannedBatch) {
-        for planned in batch.jobs {
-            let node = planned.work.node;
-            self.jobs.insert(node, planned.job);
-            match self.schedule.add(planned.work) {
+    /// Starts what can be started, and tells the fleet what cannot.
+    fn start(&mut self) {
+        while self.at_hub < AT_HUB
+            && let Some(node) = self.schedule.take(&self.hub)
+        {
+            let Some(job) = self.jobs.get(&node).cloned() else { continue };
+            let workshop = self.workshop.clone();
+            self.at_hub += 1;
+            self.running.spawn(async move { Back::Hub(node, workshop.at_hub(job).await) });
+        }
+        while self.building < self.most {
+            let jobs = &self.jobs;
+            let inputs = |node: NodeId| jobs.get(&node).map_or(&[][..], |job| &job.inputs[..]);
+            let Some((node, seat)) = self.yard.place(&mut self.schedule, inputs) else { break };
+            let Some(job) = self.jobs.get(&node).cloned() else { continue };
+            self.queue.placed(node, &seat, self.workshop.farm.clock.now());
+            let workshop = self.workshop.clone();
+            self.building += 1;
+            self.running.spawn(async move { Back::Built(node, workshop.build(job, seat).await) });
+        }
+        self.yard.demand(self.run, self.yard.look(|fleet| self.schedule.demand(fleet)));
+    }
+
+    async fn tell_queue(&mut self) -> Result<(), EngineError> {
+        self.queue.tell(&self.workshop.farm, &self.schedule, &self.jobs).await
+    }
+
+    async fn admit(&mut self, batch: PlannedBatch) -> Result<(), EngineError> {
+        if self.stay.is_none() && !batch.jobs.is_empty() {
+            let farm = Arc::clone(&self.workshop.farm);
+            self.stay = farm.fleet.begin(farm.offer().await?).await?;
+        }
+        for PlannedJob { work, job } in batch.jobs {
+            self.jobs.insert(work.node, job);
+            match self.schedule.add(work) {
                 Added::Queued | Added::Blocked => {}
             }
         }
+        let (mut known, mut open) = (Vec::new(), Vec::new());
         for cell in batch.cells {
             match (verdict::at_once(&cell), cell.node) {
-                (Some(report), _) => self.tell(Report::New(report)).await,
-                (None, Some(node)) => self.wait(cell, node).await,
+                (Some(report), _) => known.push(report),
+                (None, Some(node)) => open.push((cell, node)),
                 (None, None) => {}
             }
         }
+        self.tell(Report::Known(known)).await;
+        for (cell, node) in open {
+            self.wait(cell, node).await;
+        }
+        Ok(())
     }
 
     /// A cell that needs a derivation waits for it, unless an earlier batch has brought its end.
@@ -168,16 +239,53 @@ impl Dispatcher {
         Settled { name, end: end.clone() }
     }
 
+    async fn take_back(&mut self, back: Result<Back, TaskError>) -> Result<(), EngineError> {
+        let (node, result) = match back? {
+            Back::Rested(node, machine) => {
+                self.schedule.retry(node, machine);
+                return Ok(());
+            }
+            Back::Built(node, result) => {
+                self.building -= 1;
+                (node, result)
+            }
+            Back::Hub(node, result) => {
+                self.at_hub -= 1;
+                (node, result)
+            }
+        };
+        self.queue.left(node);
+        match result {
+            Ok(Step::Ended(end)) => self.settle(node, end, None).await,
+            Ok(Step::Open) => {
+                self.schedule.put_back(node);
+                Ok(())
+            }
+            Ok(Step::Again(retry)) => {
+                let (pause, machine) = (retry.pause, retry.failed_on);
+                if let Some(job) = self.jobs.get_mut(&node) {
+                    job.retry = Some(retry);
+                }
+                let workshop = self.workshop.clone();
+                self.running.spawn(async move {
+                    workshop.pause(pause).await;
+                    Back::Rested(node, machine)
+                });
+                Ok(())
+            }
+            Err(error) => match self.jobs.get(&node) {
+                Some(job) => self.settle(node, JobEnd::broken(job, error.to_string()), Some(error)).await,
+                None => Err(error),
+            },
+        }
+    }
+
     async fn settle(
         &mut self,
-        ended: Result<(NodeId, Result<JobEnd, EngineError>), crate::task::TaskError>,
+        node: NodeId,
+        end: JobEnd,
+        error: Option<EngineError>,
     ) -> Result<(), EngineError> {
-        let (node, result) = ended?;
-        let (end, error) = match (result, self.jobs.get(&node)) {
-            (Ok(end), _) => (end, None),
-            (Err(error), Some(job)) => (JobEnd::broken(job, error.to_string()), Some(error)),
-            (Err(error), None) => return Err(error),
-        };
         let made = if verdict::is_made(&end.outcome) { End::Made } else { End::Failed };
         let blocked = self.schedule.finish(node, made);
         self.ended.insert(node, end.clone());
@@ -208,16 +316,27 @@ impl Dispatcher {
     }
 
     /// Whatever has not begun will not; the cells that wait only for that are cancelled.
-    async fn give_up(&mut self) {
+    async fn give_up(&mut self) -> Result<(), EngineError> {
         for node in self.schedule.give_up() {
+            if let Some(retry) = self.jobs.get(&node).and_then(|job| job.retry.as_ref()) {
+                self.workshop.farm.db.build_release(&self.workshop.farm.owner, retry.build).await?;
+            }
             for cell in self.waiting.remove(&node).unwrap_or_default() {
                 self.tell(Report::Settled(verdict::cancelled(&cell))).await;
             }
         }
+        Ok(())
     }
 
     async fn tell(&self, report: Report) {
         // The publisher ends only after this loop; if it broke, its own error ends the run.
         self.reports.send(report).await.ok();
+    }
+}
+
+/// Waits for the next change. A fleet that is gone never changes again.
+async fn moved(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -35,6 +35,9 @@ pub enum EngineError {
     /// The sandbox cannot be probed.
     #[error("probing the sandbox: {0}")]
     Probe(String),
+    /// The machines cannot be kept.
+    #[error("keeping the machines: {0}")]
+    Fleet(String),
     /// croft contradicts itself.
     #[error("{0}; this is a bug in croft, please report it")]
     Bug(&'static str),

@@ -54,6 +54,8 @@ pub enum Event {
         key: DrvKey,
         /// Which try of the build it is.
         number: u32,
+        /// Where.
+        machine: String,
     },
     /// A build waits for the same build of another croft process.
     BuildJoined {
@@ -82,6 +84,8 @@ pub enum Event {
         attempt: AttemptId,
         /// The derivation's name.
         name: String,
+        /// Where it ran.
+        machine: String,
         /// How it ended, in one word.
         outcome: &'static str,
         /// What came with that.

@@ -3,28 +3,31 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::PathBuf,
+    sync::Arc,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::OnceCell;
 
-use super::error::EngineError;
+use super::{error::EngineError, fleet::Fleet};
 use crate::{
     cache::{StoreFiles, StoredReport},
     clock::SharedClock,
     config::Settings,
     db::{Db, OwnerGuard, Project},
-    eval::{Evaluator, Fingerprint, FlakeRef, SystemSelection},
-    matrix::{Cell, CellName},
+    eval::{Evaluator, Fingerprint, FlakeRef, LockRecord, SystemSelection},
+    matrix::{Cell, CellName, Resources},
     nix::{DrvKey, StorePath, System},
     plan::{Attempts, KeyHistory, Offer, Policy, PreviousKey},
-    remote::LocalBuilder,
+    remote::Builder,
     report::{Limits, TestReport, parse_junit},
     task,
 };
 
 /// The version of stored evaluations; raised when their form changes.
 const EVALUATION: u32 = 1;
+/// The version of stored locks, which are kept beside the evaluations; far from theirs.
+const LOCK: u32 = 1_000_001;
 
 /// The adapters of a farm. Chosen in one place, `cli::farm`.
 #[derive(Debug)]
@@ -34,17 +37,17 @@ pub struct Farm {
     /// The facts.
     pub db: Db,
     /// The proof that this process is registered as an owner.
-    pub owner: OwnerGuard,
+    pub owner: Arc<OwnerGuard>,
     /// Evaluates flakes.
     pub evaluator: Evaluator,
-    /// The builder on this machine.
-    pub builder: LocalBuilder,
+    /// The store of this machine, which is also a builder.
+    pub builder: Builder,
+    /// The machines.
+    pub fleet: Arc<Fleet>,
     /// The files of the store.
     pub files: StoreFiles,
     /// Where logs are.
     pub logs: PathBuf,
-    /// The name of this machine in records.
-    pub machine: String,
     /// The time.
     pub clock: SharedClock,
     /// What the builder offers, once somebody has asked.
@@ -84,9 +87,23 @@ impl Farm {
                     } else {
                         own.features.iter().cloned().collect()
                     },
+                    mandatory: BTreeSet::new(),
+                    capacity: Resources::default(),
                 })
             })
             .await
+    }
+
+    /// What all builders offer or could offer.
+    pub(super) async fn offers(&self) -> Result<Vec<Offer>, EngineError> {
+        Ok(self.fleet.offers(self.offer().await?))
+    }
+
+    /// Ends the machines that nobody looks after any more: those of processes that died, and instances without a
+    /// record. Returns how many there were.
+    pub async fn sweep(&self) -> Result<u64, EngineError> {
+        self.db.recover().await?;
+        self.fleet.sweep_once().await
     }
 
     /// The policy of a run that is planned now.
@@ -127,6 +144,14 @@ impl Farm {
         Ok(self.db.eval_put(&fingerprint.to_string().into(), EVALUATION, document).await?)
     }
 
+    pub(super) async fn lock_get(&self, tree: &Fingerprint) -> Result<Option<LockRecord>, EngineError> {
+        Ok(self.db.eval_get(&tree.to_string().into(), LOCK).await?)
+    }
+
+    pub(super) async fn lock_put(&self, tree: &Fingerprint, record: &LockRecord) -> Result<(), EngineError> {
+        Ok(self.db.eval_put(&tree.to_string().into(), LOCK, record).await?)
+    }
+
     /// The report that a passing cell left below one of its outputs.
     pub(super) async fn stored_report(
         &self,
@@ -153,7 +178,7 @@ fn with_problem(problem: String) -> TestReport {
 }
 
 /// The system of this machine, as Nix names it.
-fn host_system() -> Option<System> {
+pub fn host_system() -> Option<System> {
     let os = match std::env::consts::OS {
         "macos" => "darwin",
         other => other,

@@ -16,6 +16,8 @@ use crate::{
 
 /// The version of the stored document; another one is evaluated anew.
 const DOCUMENT: u32 = 1;
+/// How many known cells go on together.
+const PART: usize = 2048;
 
 /// What a user asks for.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ pub(super) enum Found {
     Matrix { system: System, matrix: Matrix },
     /// A cell.
     Cell(FoundCell),
+    /// Cells that an earlier evaluation has found, the same ones together every time.
+    Part(Vec<FoundCell>),
     /// A cell that cannot be evaluated.
     Broken(BrokenCell),
 }
@@ -96,8 +100,13 @@ pub(super) async fn replay(document: Document, wanted: &SystemSelection, found: 
             found.send(Found::Matrix { system, matrix }).await.ok();
         }
     }
-    for cell in cells {
-        found.send(Found::Cell(cell)).await.ok();
+    let mut cells = cells.into_iter();
+    loop {
+        let part: Vec<FoundCell> = cells.by_ref().take(PART).collect();
+        if part.is_empty() {
+            return;
+        }
+        found.send(Found::Part(part)).await.ok();
     }
 }
 

@@ -12,16 +12,17 @@ use super::{
     error::EngineError,
     farm::Farm,
     find::FoundCell,
+    hub,
     job::{Job, Way},
 };
 use crate::{
     cache,
     db::Project,
     graph::{Cause, DrvGraph, Loader, Need, NeedWalk, Needed, NodeId, Presence, causes},
-    matrix::Cell,
+    matrix::{Cell, Resources},
     nix::{DrvKey, DrvPath},
     plan::{Attempts, Decision, KeyHistory, MakeReason, Obstacle, Policy, decide, obstacles, unmet},
-    schedule::{Class, Work},
+    schedule::Work,
     task,
 };
 
@@ -126,11 +127,12 @@ impl Planner {
         self.survey(&open).await?;
         let needed = self.walk.needed(&self.graph, open.iter().copied());
         self.learn_durations(&needed, &open).await?;
-        let blocked = self.obstacles(&needed).await?;
+        let wishes = wishes(&planned);
+        let blocked = self.obstacles(&needed, &wishes).await?;
         for cell in planned.iter_mut().filter(|cell| is_open(cell)) {
             cell.way = cell.node.and_then(|node| self.way(node, &blocked));
         }
-        let jobs = self.jobs(&planned, needed, &blocked);
+        let jobs = self.jobs(&planned, needed, &blocked, &wishes);
         Ok(PlannedBatch { cells: planned, jobs })
     }
 
@@ -233,16 +235,21 @@ impl Planner {
     }
 
     /// What stands in the way of `needed`: failures on record, and needs that no builder meets.
-    async fn obstacles(&self, needed: &[Needed]) -> Result<HashMap<NodeId, Obstacle>, EngineError> {
+    async fn obstacles(
+        &self,
+        needed: &[Needed],
+        wishes: &Wishes,
+    ) -> Result<HashMap<NodeId, Obstacle>, EngineError> {
         let keys: Vec<DrvKey> = needed.iter().map(|item| self.graph.node(item.node).key).collect();
         let histories = match self.policy.attempts {
             Attempts::Reuse => self.farm.db.verdicts_by_key(&keys).await?,
             Attempts::RetryFailed | Attempts::Rebuild => HashMap::new(),
         };
-        let offers = if needed.is_empty() { Vec::new() } else { vec![self.farm.offer().await?.clone()] };
+        let offers = if needed.is_empty() { Vec::new() } else { self.farm.offers().await? };
         Ok(obstacles(needed, |id| {
             let node = self.graph.node(id);
-            let unmet = unmet(&offers, &node.system, &node.features, node.name()).map(Obstacle::Unmet);
+            let class = hub::build_class(node, wishes.get(&id).copied().unwrap_or_default().resources);
+            let unmet = unmet(&offers, &class, node.name()).map(Obstacle::Unmet);
             unmet.or_else(|| {
                 let verdict = histories.get(&node.key)?.standing_failure(&self.policy)?;
                 Some(Obstacle::KnownFailure {
@@ -269,13 +276,12 @@ impl Planner {
         planned: &[PlannedCell],
         needed: Vec<Needed>,
         blocked: &HashMap<NodeId, Obstacle>,
+        wishes: &Wishes,
     ) -> Vec<PlannedJob> {
-        let timeouts: HashMap<NodeId, Duration> =
-            planned.iter().filter_map(|cell| Some((cell.node?, cell.cell.timeout?))).collect();
         let mut jobs = Vec::new();
         for item in needed {
             if !blocked.contains_key(&item.node) && self.scheduled.insert(item.node) {
-                jobs.push(self.job(item.node, item.need.into(), item.after.clone(), &timeouts));
+                jobs.push(self.job(item.node, item.need.into(), item.after.clone(), wishes));
                 self.needed.push(item);
             }
         }
@@ -289,21 +295,22 @@ impl Planner {
                 if way == Way::Check {
                     self.needed.push(Needed { node, need: Need::Build, after: Vec::new() });
                 }
-                jobs.push(self.job(node, way, Vec::new(), &timeouts));
+                jobs.push(self.job(node, way, Vec::new(), wishes));
             }
         }
         jobs
     }
 
-    fn job(
-        &self,
-        id: NodeId,
-        way: Way,
-        after: Vec<NodeId>,
-        timeouts: &HashMap<NodeId, Duration>,
-    ) -> PlannedJob {
-        let node = self.graph.node(id);
-        let class = Class { system: node.system.clone(), features: Arc::clone(&node.features) };
+    fn job(&self, id: NodeId, way: Way, after: Vec<NodeId>, wishes: &Wishes) -> PlannedJob {
+        let (node, wish) = (self.graph.node(id), wishes.get(&id).copied().unwrap_or_default());
+        let class = hub::class(node, way, wish.resources);
+        let inputs = node.inputs.iter().flat_map(|input| {
+            let outputs = &self.graph.node(input.node).outputs;
+            outputs
+                .iter()
+                .filter(|output| input.outputs.contains(&output.name))
+                .filter_map(|o| o.path.clone())
+        });
         let expected = self.expected(id).unwrap_or(UNKNOWN_DURATION);
         let job = Job {
             node: id,
@@ -311,12 +318,30 @@ impl Planner {
             key: node.key,
             system: node.system.clone(),
             outputs: node.outputs.iter().filter_map(|output| output.path.clone()).collect(),
+            inputs: inputs.collect(),
             way,
-            timeout: timeouts.get(&id).copied().unwrap_or(self.farm.settings.build.timeout.get()),
+            expected,
+            timeout: wish.timeout.unwrap_or(self.farm.settings.build.timeout.get()),
             planned: self.policy.now,
+            retry: None,
         };
         PlannedJob { work: Work { node: id, after, expected, class }, job }
     }
+}
+
+/// What a cell wishes for its derivation.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    timeout: Option<Duration>,
+    resources: Resources,
+}
+
+/// Wishes by derivation. What no cell is gets the usual share.
+type Wishes = HashMap<NodeId, Wish>;
+
+fn wishes(planned: &[PlannedCell]) -> Wishes {
+    let wish = |cell: &Cell| Wish { timeout: cell.timeout, resources: cell.resources };
+    planned.iter().filter_map(|planned| Some((planned.node?, wish(&planned.cell)))).collect()
 }
 
 /// Whether no recorded result stands for the cell.

@@ -10,6 +10,7 @@ use super::{
     error::EngineError,
     farm::Farm,
     find::{Found, FoundCell, Request, evaluate, recall, replay},
+    lock::lock,
     planner::{CellWay, PlannedCell, Planner},
     verdict,
 };
@@ -61,7 +62,7 @@ pub async fn preview(
     request: Request,
     cancel: CancellationToken,
 ) -> Result<Preview, EngineError> {
-    let locked = farm.evaluator.lock(&request.flake, &request.overrides).await?;
+    let locked = lock(&farm, &request).await?;
     let recalled = recall(&farm, &locked).await?;
     let wanted = farm.systems(request.systems.as_ref());
     let (tell, mut finds) = mpsc::channel(1024);
@@ -93,6 +94,7 @@ pub async fn preview(
             Found::Count { .. } => {}
             Found::Matrix { system, matrix } => matrices.push((system, matrix)),
             Found::Cell(found) => cells.push(found),
+            Found::Part(part) => cells.extend(part),
             Found::Broken(cell) => broken.push(verdict::broken(&cell)),
         }
     }

@@ -27,19 +27,28 @@ pub(super) async fn publish(
     let mut cells: BTreeMap<(System, CellName), CellReport> = BTreeMap::new();
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, AT_ONCE).await > 0 {
-        let (mut new, mut settled) = (Vec::new(), Vec::new());
+        let (mut new, mut settled, mut known) = (Vec::new(), Vec::new(), Vec::new());
         for report in &batch {
             match report {
+                Report::Known(cells) => known.push(cells.clone()),
                 Report::New(cell) => new.push(cell.clone()),
                 Report::Settled(cell) => settled.push(cell.clone()),
             }
         }
+        for cells in known {
+            farm.db.cell_insert_known(run, cells).await?;
+        }
         farm.db.cell_insert_many(run, new).await?;
         farm.db.cell_settle_many(run, settled).await?;
         for report in batch.drain(..) {
-            let (Report::New(cell) | Report::Settled(cell)) = report;
-            tell(events, &cell).await;
-            cells.insert((cell.system.clone(), cell.name.clone()), cell);
+            let recorded = match report {
+                Report::Known(known) => known,
+                Report::New(cell) | Report::Settled(cell) => vec![cell],
+            };
+            for cell in recorded {
+                tell(events, &cell).await;
+                cells.insert((cell.system.clone(), cell.name.clone()), cell);
+            }
         }
     }
     Ok(cells.into_values().collect())

@@ -5,90 +5,100 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    attempt::{self, Tried},
     error::EngineError,
     event::{Event, Events},
     farm::Farm,
-    job::{Job, JobEnd, Origin, Way},
-    tap::{Tap, Tapped, backoff},
+    fleet::Seat,
+    job::{Job, JobEnd, Origin, Retry, Step, Way},
+    tap::{Tap, backoff},
 };
 use crate::{
-    clock::Timestamp,
-    db::{Adoption, AttemptEnd, AttemptStart, BuildNext, Claim, LogEnd, NewBuild},
+    db::{Adoption, AttemptEnd, BuildNext, Claim, LogEnd, NewBuild},
     ids::{AttemptId, BuildId, OwnerId},
-    lifecycle::{AttemptOutcome, InfraCause},
-    logs::LogSummary,
-    remote::{Ask, Limits, Realised},
+    lifecycle::AttemptOutcome,
+    remote::{Ask, Limits},
     report::{TestCase, TestCounts, TestReport, TestStatus},
-    task,
 };
 
 /// How often a build of another process is looked at.
 const JOIN_POLL: Duration = Duration::from_millis(100);
 /// The failing tests that a cell carries with it.
 const MAX_FAILING: usize = 5;
+/// The most attempts that are not charged, because the machine was taken away: no provider is that unlucky.
+const MAX_FREE: u32 = 10;
 
 /// What all jobs of a run share.
 #[derive(Clone)]
 pub(super) struct Workshop {
     pub(super) farm: Arc<Farm>,
-    pub(super) slots: Arc<Semaphore>,
     pub(super) events: Events,
     pub(super) cancel: CancellationToken,
 }
 
-/// One attempt that has come back.
-struct Tried {
-    attempt: AttemptId,
-    number: u32,
-    started: Timestamp,
-    ended: Timestamp,
-    outcome: AttemptOutcome,
-    report: TestReport,
-    log: LogSummary,
+/// What a claim came to.
+enum Claimed {
+    Ours(BuildId),
+    /// Somebody else has made it meanwhile.
+    Settled(JobEnd),
+    /// Somebody else had it and gave it up.
+    Open,
+    Cancelled,
 }
 
 impl Workshop {
-    /// Carries out `job`. An error is one of croft's own keeping: the database, the state directory.
-    pub(super) async fn run(self, job: Job) -> Result<JobEnd, EngineError> {
-        match job.way {
-            Way::Build | Way::Check => self.build(job).await,
-            Way::Substitute => self.substitute(job).await,
-            Way::Adopt => self.adopt(job).await,
-        }
+    /// Builds `job` on the builder of `seat`. An error is one of croft's own keeping: the database, the state
+    /// directory.
+    pub(super) async fn build(self, job: Job, mut seat: Seat) -> Result<Step, EngineError> {
+        let build = match job.retry.as_ref() {
+            Some(retry) => retry.build,
+            None => match self.claim(&job, &mut seat).await? {
+                Claimed::Ours(build) => build,
+                Claimed::Settled(end) => return Ok(Step::Ended(end)),
+                Claimed::Open => return Ok(Step::Open),
+                Claimed::Cancelled => return Ok(Step::Ended(JobEnd::cancelled(&job))),
+            },
+        };
+        let tried = attempt::run(&self, &job, build, &mut seat).await?;
+        seat.tell(job.key, &tried.outcome, tried.ended.since(tried.started));
+        self.record(&job, build, tried, &seat).await
     }
 
-    async fn build(self, job: Job) -> Result<JobEnd, EngineError> {
-        loop {
-            if self.cancel.is_cancelled() {
-                return Ok(JobEnd::cancelled(&job));
-            }
-            match self.claim(&job).await? {
-                Claim::Won(build) => {
-                    // Between plan and claim another process may have built and recorded the same key.
-                    if let Some(end) = self.settled_since(&job).await? {
-                        self.farm.db.build_release(&self.farm.owner, build).await?;
-                        return Ok(end);
-                    }
-                    return self.attempts(&job, build).await;
-                }
-                Claim::Held { build, owner } => {
-                    self.tell(Event::BuildJoined { name: job.drv.name().to_owned(), key: job.key }).await;
-                    self.wait_for(build, owner).await?;
-                    if let Some(end) = self.settled_since(&job).await? {
-                        return Ok(end);
-                    }
-                }
-            }
-        }
+    /// Does what needs no builder: fetches outputs from a binary cache, or records that they are there.
+    pub(super) async fn at_hub(self, job: Job) -> Result<Step, EngineError> {
+        let end = match job.way {
+            Way::Substitute => self.substitute(job).await?,
+            Way::Adopt | Way::Build | Way::Check => self.adopted(&job, Origin::Store).await?,
+        };
+        Ok(Step::Ended(end))
     }
 
-    async fn claim(&self, job: &Job) -> Result<Claim, EngineError> {
+    async fn claim(&self, job: &Job, seat: &mut Seat) -> Result<Claimed, EngineError> {
+        if self.cancel.is_cancelled() {
+            return Ok(Claimed::Cancelled);
+        }
         let claims = self.farm.db.build_claim(&self.farm.owner, vec![new_build(job)]).await?;
-        claims.into_iter().next().ok_or(EngineError::Bug("a claim without an answer"))
+        match claims.into_iter().next().ok_or(EngineError::Bug("a claim without an answer"))? {
+            Claim::Won(build) => {
+                // Between plan and claim another process may have built and recorded the same key.
+                let Some(end) = self.settled_since(job).await? else { return Ok(Claimed::Ours(build)) };
+                self.farm.db.build_release(&self.farm.owner, build).await?;
+                Ok(Claimed::Settled(end))
+            }
+            Claim::Held { build, owner } => {
+                seat.free();
+                self.tell(Event::BuildJoined { name: job.drv.name().to_owned(), key: job.key }).await;
+                self.wait_for(build, owner).await?;
+                Ok(match self.settled_since(job).await? {
+                    Some(end) => Claimed::Settled(end),
+                    None if self.cancel.is_cancelled() => Claimed::Cancelled,
+                    None => Claimed::Open,
+                })
+            }
+        }
     }
 
     /// Waits until somebody else's build has ended, or its owner has died and it was swept.
@@ -123,67 +133,32 @@ impl Workshop {
         }))
     }
 
-    async fn attempts(&self, job: &Job, build: BuildId) -> Result<JobEnd, EngineError> {
-        let most = self.farm.settings.build.attempts;
-        let mut number = 1;
-        loop {
-            let tried = self.attempt(job, build, number).await?;
-            let again = tried.outcome.is_retryable() && number < most && !self.cancel.is_cancelled();
-            let end = self.record(job, tried, again).await?;
-            if !again {
-                return Ok(end);
-            }
-            self.pause(backoff(number)).await;
-            number += 1;
-        }
-    }
-
-    async fn attempt(&self, job: &Job, build: BuildId, number: u32) -> Result<Tried, EngineError> {
-        let attempt = AttemptId::new(self.farm.clock.now());
-        let start = AttemptStart { build, attempt, number, machine: self.farm.machine.clone() };
-        self.farm.db.attempt_start(&self.farm.owner, start).await?;
-        let slot = tokio::select! {
-            slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
-            () = self.cancel.cancelled() => None,
-        };
-        let started = self.farm.clock.now();
-        let Some(slot) = slot else {
-            let (outcome, report, log) =
-                (AttemptOutcome::Cancelled, TestReport::default(), LogSummary::default());
-            return Ok(Tried { attempt, number, started, ended: started, outcome, report, log });
-        };
-        let name = job.drv.name().to_owned();
-        self.tell(Event::BuildStarted { attempt, name, key: job.key, number }).await;
-        let tap =
-            Tap::new(&self.farm.logs, attempt, self.farm.settings.build.keep_log << 20, self.events.clone());
-        let realised = self.farm.builder.realise(&ask(job), self.limits(job), tap, &self.cancel).await;
-        drop(slot);
-        let ended = self.farm.clock.now();
-        let (outcome, report, log) = self.take_in(job, realised).await?;
-        Ok(Tried { attempt, number, started, ended, outcome, report, log })
-    }
-
-    fn limits(&self, job: &Job) -> Limits {
+    pub(super) fn limits(&self, job: &Job) -> Limits {
         let build = &self.farm.settings.build;
         Limits { timeout: job.timeout, max_silent: build.max_silent.get(), max_log: build.max_log << 20 }
     }
 
-    /// Ends the log and reads the report. A log that cannot be kept makes the attempt croft's own fault.
-    async fn take_in(
-        &self,
-        job: &Job,
-        realised: Realised<Tap>,
-    ) -> Result<(AttemptOutcome, TestReport, LogSummary), EngineError> {
-        let Realised { outcome, built, log } = realised;
-        let Tapped { summary, mut report } =
-            task::blocking("finish log", move || log.finish()).await?.map_err(EngineError::Log)?;
-        if outcome == AttemptOutcome::Passed && !built && report.cases.is_empty() {
-            report = self.farm.stored_report(&job.outputs).await?;
+    /// Whether the job is tried again after `outcome`, and if so, how.
+    fn retry(&self, job: &Job, build: BuildId, tried: &Tried, seat: &Seat) -> Option<Retry> {
+        let before = job.retry.as_ref().map_or((0, 0), |retry| (retry.charged, retry.free));
+        let is_free = tried.outcome.is_free();
+        let (charged, free) = (before.0 + u32::from(!is_free), before.1 + u32::from(is_free));
+        let may = charged < self.farm.settings.build.attempts && free <= MAX_FREE;
+        if !tried.outcome.is_retryable() || !may || self.cancel.is_cancelled() {
+            return None;
         }
-        Ok((outcome, report, summary))
+        let pause = if is_free { Duration::ZERO } else { backoff(charged) };
+        Some(Retry { build, number: tried.number + 1, charged, free, failed_on: seat.machine(), pause })
     }
 
-    async fn record(&self, job: &Job, tried: Tried, again: bool) -> Result<JobEnd, EngineError> {
+    async fn record(
+        &self,
+        job: &Job,
+        build: BuildId,
+        tried: Tried,
+        seat: &Seat,
+    ) -> Result<Step, EngineError> {
+        let retry = self.retry(job, build, &tried, seat);
         let duration = tried.ended.since(tried.started);
         let end = JobEnd {
             node: job.node,
@@ -199,10 +174,11 @@ impl Workshop {
         let ended = Event::BuildEnded {
             attempt: tried.attempt,
             name: job.drv.name().to_owned(),
+            machine: seat.name().to_owned(),
             outcome: tried.outcome.word(),
             message: tried.outcome.message().map(str::to_owned),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            retried: again,
+            retried: retry.is_some(),
         };
         let record = AttemptEnd {
             attempt: tried.attempt,
@@ -211,23 +187,21 @@ impl Workshop {
             ended: tried.ended,
             log: LogEnd { bytes: tried.log.bytes, lines: tried.log.lines, truncated: tried.log.truncated() },
             report: tried.report,
-            next: if again { BuildNext::Retry } else { BuildNext::End },
+            next: if retry.is_some() { BuildNext::Retry } else { BuildNext::End },
         };
         self.farm.db.attempt_end(record).await?;
         self.tell(ended).await;
-        Ok(end)
+        Ok(retry.map_or(Step::Ended(end), Step::Again))
     }
 
     async fn substitute(self, job: Job) -> Result<JobEnd, EngineError> {
         let most = self.farm.settings.build.attempts;
         let mut number = 1;
         loop {
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
             let attempt = AttemptId::new(self.farm.clock.now());
             let tap = Tap::new(&self.farm.logs, attempt, 1 << 20, self.events.clone());
             let ask = Ask::Substitute(job.outputs.clone());
             let realised = self.farm.builder.realise(&ask, self.limits(&job), tap, &self.cancel).await;
-            drop(slot);
             if realised.outcome == AttemptOutcome::Passed {
                 return self.adopted(&job, Origin::Substituter).await;
             }
@@ -237,10 +211,6 @@ impl Workshop {
             self.pause(backoff(number)).await;
             number += 1;
         }
-    }
-
-    async fn adopt(self, job: Job) -> Result<JobEnd, EngineError> {
-        self.adopted(&job, Origin::Store).await
     }
 
     /// Records a pass that croft did not see happen, with the report it left.
@@ -263,7 +233,7 @@ impl Workshop {
         })
     }
 
-    async fn pause(&self, span: Duration) {
+    pub(super) async fn pause(&self, span: Duration) {
         tokio::select! {
             () = tokio::time::sleep(span) => {}
             () = self.cancel.cancelled() => {}
@@ -271,7 +241,7 @@ impl Workshop {
     }
 
     /// A run without a listener goes on.
-    async fn tell(&self, event: Event) {
+    pub(super) async fn tell(&self, event: Event) {
         self.events.send(event).await.ok();
     }
 }
@@ -285,40 +255,7 @@ fn new_build(job: &Job) -> NewBuild {
     }
 }
 
-fn ask(job: &Job) -> Ask {
-    match job.way {
-        Way::Check => Ask::Check(job.drv.clone()),
-        Way::Substitute => Ask::Substitute(job.outputs.clone()),
-        Way::Build | Way::Adopt => Ask::Build(job.drv.clone()),
-    }
-}
-
 fn failing(report: &TestReport) -> Vec<TestCase> {
     let bad = |case: &&TestCase| matches!(case.status, TestStatus::Failed | TestStatus::Error);
     report.cases.iter().filter(bad).take(MAX_FAILING).cloned().collect()
-}
-
-impl JobEnd {
-    /// The end of a job that never began.
-    pub(super) fn cancelled(job: &Job) -> Self {
-        Self {
-            node: job.node,
-            outcome: AttemptOutcome::Cancelled,
-            origin: Origin::Here,
-            attempts: 0,
-            attempt: None,
-            duration: None,
-            counts: TestCounts::default(),
-            failing: Arc::default(),
-            refused: None,
-        }
-    }
-
-    /// The end of a job whose task broke.
-    pub(super) fn broken(job: &Job, message: String) -> Self {
-        Self {
-            outcome: AttemptOutcome::Infra { cause: InfraCause::Internal, message },
-            ..Self::cancelled(job)
-        }
-    }
 }

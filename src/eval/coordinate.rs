@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BrokenCell, CellError, EvalError, EvalEvent, EvalSettings, EvalSummary, FlakeRef, Host, LockedFlake,
-    Override, SystemSelection,
+    Override, SystemSelection, Tree,
     batch::{Queue, Settled},
     cgroup,
     host::host,
+    installable::output_paths,
     lock::{Target, lock},
     nix::Nix,
     program::{RawFound, RawName, Said, cell},
@@ -18,8 +19,8 @@ use super::{
 };
 use crate::{
     matrix::{Coordinates, Matrix, MatrixName, RawContract},
-    nix::System,
-    task::TaskSet,
+    nix::{StorePath, System},
+    task::{self, TaskSet},
 };
 
 /// Lines that wait for the evaluator; children block beyond that.
@@ -44,9 +45,34 @@ impl Evaluator {
         lock(&nix, &self.settings, flake, overrides, &CancellationToken::new()).await
     }
 
+    /// The tree that a reference stands for as it is now, if croft can name it without a child.
+    pub async fn read_tree(
+        &self,
+        flake: &FlakeRef,
+        overrides: &[Override],
+    ) -> Result<Option<Tree>, EvalError> {
+        if !overrides.is_empty() {
+            return Ok(None);
+        }
+        let nix = Nix::find(&self.settings)?;
+        let (settings, flake) = (self.settings.clone(), flake.clone());
+        // Whatever goes wrong with it, Nix has the better words for it.
+        let read = task::blocking("read tree", move || Tree::read(&nix, &settings, &flake)).await;
+        Ok(read.ok().flatten())
+    }
+
     /// What Nix says this machine can build. Starts one child, or two on an old Nix.
     pub async fn host(&self) -> Result<Host, EvalError> {
         host(&self.settings).await
+    }
+
+    /// The outputs of an attribute of a flake. They must be valid: nothing is built.
+    pub async fn output_paths(
+        &self,
+        flake: &FlakeRef,
+        attribute: &str,
+    ) -> Result<BTreeSet<StorePath>, EvalError> {
+        output_paths(&self.settings, flake, attribute).await
     }
 
     /// Describes the checks of a flake. Events go to `tx` while children run; a slow receiver slows them down.

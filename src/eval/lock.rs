@@ -26,6 +26,11 @@ pub(super) const TRIES: u32 = 3;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// Takes a hash.
+    pub(super) const fn new(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -90,6 +95,17 @@ pub struct LockedFlake {
     pub fingerprint: Fingerprint,
     pub(super) target: Target,
     pub(super) overrides: Vec<Override>,
+    /// What Nix read, if it was a plain folder whose lock leads nowhere else on this machine.
+    pub(super) plain: Option<PlainTree>,
+}
+
+/// A tree in a plain folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PlainTree {
+    /// The hash of its NAR, as `sha256-<base64>`.
+    pub(super) nar_hash: String,
+    /// The time of its newest entry, in seconds since 1970.
+    pub(super) last_modified: u64,
 }
 
 /// How a child is pointed at the tree.
@@ -210,6 +226,7 @@ fn locked(
         last_modified: metadata.locked.last_modified,
         fingerprint: fingerprint(&metadata, &nix.identity()?, settings),
         target: target(&metadata),
+        plain: plain(&metadata).filter(|_| overrides.is_empty()),
         url: metadata.url,
         source,
         overrides: overrides.to_vec(),
@@ -230,6 +247,15 @@ fn unlocked_input(locks: &Value) -> Option<String> {
             || node.get("locked").is_some_and(|l| l.get("narHash").is_some() || l.get("rev").is_some())
     };
     nodes.iter().find(|(name, node)| *name != root && !is_pinned(node)).map(|(name, _)| name.clone())
+}
+
+fn plain(metadata: &Metadata) -> Option<PlainTree> {
+    let Locked { kind, nar_hash, last_modified, dir, .. } = &metadata.locked;
+    let is_elsewhere = |node: &Value| node.pointer("/locked/type").is_some_and(|kind| kind == "path");
+    let nodes = metadata.locks.get("nodes")?.as_object()?;
+    let is_plain = kind == "path" && dir.is_none() && !nodes.values().any(is_elsewhere);
+    let tree = PlainTree { nar_hash: nar_hash.clone()?, last_modified: (*last_modified)? };
+    is_plain.then_some(tree)
 }
 
 fn target(metadata: &Metadata) -> Target {

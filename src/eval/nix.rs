@@ -90,6 +90,11 @@ impl Nix {
         Ok(Sha256::digest(text.as_bytes()).into())
     }
 
+    /// Its whole environment, in a fixed order.
+    pub(super) fn env(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.env.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str()))
+    }
+
     /// A call of it, within the limits of the settings.
     pub(super) fn launch<I>(&self, settings: &EvalSettings, args: I, deadline: Instant) -> Launch
     where

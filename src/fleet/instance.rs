@@ -1,53 +1,12 @@
 //! What a provider has.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, ids::MachineId};
-
-/// A provider's own name of an instance, such as `i-0abc…`. Opaque; ASCII letters, digits and `-_.:/` only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct InstanceId(String);
-
-impl InstanceId {
-    /// The longest name.
-    const MAX: usize = 200;
-
-    /// The id, if the text is one.
-    pub fn new(text: &str) -> Option<Self> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
-        let fits = !text.is_empty() && text.len() <= Self::MAX && text.chars().all(is_plain);
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-/// Where a machine's sshd listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Address {
-    /// A name or an IP address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
+use crate::{
+    clock::Timestamp,
+    ids::MachineId,
+    lifecycle::{InstanceId, Reach},
+};
 
 /// The state of an instance as its provider tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,8 +35,8 @@ pub struct Instance {
     pub machine: Option<MachineId>,
     /// Its state.
     pub state: InstanceState,
-    /// Where it can be reached, once that is known.
-    pub address: Option<Address>,
+    /// How it can be reached, once that is known.
+    pub address: Option<Reach>,
     /// When it was launched, by the provider's clock.
     pub launched: Option<Timestamp>,
     /// Why the provider changed its state (a reclaimed spot instance, a failed start), made harmless and short.

@@ -3,15 +3,30 @@
 //! A provider launches what it is told and tells what it has. It decides nothing: how many, when and why is
 //! `schedule`'s, what a machine has lived through is `db`'s, and talking to its builder is `remote`'s.
 
+pub mod boot;
+mod child;
+mod ec2;
 mod error;
+mod exec;
+mod fake;
 mod instance;
 mod order;
+mod qemu;
+mod text;
 
 use futures_util::future::BoxFuture;
 
+pub use ec2::open_ec2;
+#[cfg(feature = "ec2")]
+pub use ec2::{Caller, Ec2, Patience};
 pub use error::{Class, ProviderError};
-pub use instance::{Address, Instance, InstanceId, InstanceState};
-pub use order::{Identity, LaunchOrder, Market, Secret, Shape};
+pub use exec::ExecProvider;
+pub use fake::{FakeKnobs, FakeProvider};
+pub use instance::{Instance, InstanceState};
+pub use order::{Identity, LaunchOrder, Secret};
+pub use qemu::QemuProvider;
+
+pub use crate::lifecycle::{Address, InstanceId, Market, Reach, Shape};
 
 /// The answer of a provider, some time later.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, ProviderError>>;

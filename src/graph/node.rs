@@ -12,15 +12,13 @@ use crate::nix::{DrvKey, DrvPath, OutputName, StorePath, System, SystemFeature};
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// A number that belongs to no graph.
-    #[cfg(test)]
-    pub(crate) fn for_test(number: u32) -> Self {
+    /// The derivation with this number; for a schedule without a graph, any number will do.
+    pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
     /// The bare number.
-    #[cfg(test)]
-    pub(crate) fn number_for_test(self) -> u32 {
+    pub const fn number(self) -> u32 {
         self.0
     }
 

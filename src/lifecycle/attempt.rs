@@ -14,10 +14,16 @@ pub enum InfraCause {
     DiskFull,
     /// The connection to the daemon or the machine broke.
     ConnectionLost,
+    /// The machine does not have the host key that it should have: it may be another one.
+    HostKey,
+    /// What came over is not what was announced.
+    Corrupt,
     /// The daemon answered with something that is no build result.
     Daemon,
     /// An input could not be fetched.
     Substituter,
+    /// The provider took the machine back.
+    Interrupted,
     /// The croft process that owned the attempt died.
     OwnerDied,
     /// croft itself failed: its state directory, its log file.
@@ -30,8 +36,11 @@ impl fmt::Display for InfraCause {
             Self::Killed => "the builder was killed by a signal",
             Self::DiskFull => "the disk is full",
             Self::ConnectionLost => "the connection to the builder was lost",
+            Self::HostKey => "the builder has another host key than it should",
+            Self::Corrupt => "content was damaged on its way",
             Self::Daemon => "the Nix daemon failed",
             Self::Substituter => "an input could not be fetched",
+            Self::Interrupted => "the provider took the machine back",
             Self::OwnerDied => "the croft process that ran it died",
             Self::Internal => "croft itself failed",
         })
@@ -78,6 +87,20 @@ impl AttemptOutcome {
         match self {
             Self::Infra { .. } => true,
             Self::Passed
+            | Self::Failed { .. }
+            | Self::Timeout { .. }
+            | Self::LogLimit
+            | Self::NotDeterministic { .. }
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether an attempt that ended so costs the build nothing: nobody is to blame for a machine that is taken back.
+    pub fn is_free(&self) -> bool {
+        match self {
+            Self::Infra { cause: InfraCause::Interrupted, .. } => true,
+            Self::Infra { .. }
+            | Self::Passed
             | Self::Failed { .. }
             | Self::Timeout { .. }
             | Self::LogLimit

@@ -105,18 +105,12 @@ impl Seen {
     /// The state after something else is seen, if that is legal.
     pub fn move_to(self, to: Self) -> Result<Self, IllegalMachineMove> {
         let legal = match (self, to) {
-            (Self::Gone, Self::Gone) => true,
-            (Self::Gone, _) => false,
+            (Self::Gone, to) => to == Self::Gone,
             (_, Self::Gone | Self::Booting) => true,
-            (Self::Booting, Self::Ready | Self::Dormant)
-            | (Self::Ready, Self::Unreachable | Self::Dormant | Self::Ready)
-            | (Self::Unreachable, Self::Ready | Self::Dormant | Self::Unreachable)
-            | (Self::Requested, Self::Requested)
-            | (Self::Dormant, Self::Dormant) => true,
-            (Self::Requested, Self::Ready | Self::Unreachable | Self::Dormant)
-            | (Self::Booting, Self::Requested | Self::Unreachable)
-            | (Self::Ready | Self::Unreachable | Self::Dormant, Self::Requested)
-            | (Self::Dormant, Self::Ready | Self::Unreachable) => false,
+            (Self::Requested, to) => to == Self::Requested,
+            (Self::Dormant, to) => to == Self::Dormant,
+            (Self::Booting, to) => matches!(to, Self::Ready | Self::Dormant),
+            (Self::Ready | Self::Unreachable, to) => to != Self::Requested,
         };
         if legal { Ok(to) } else { Err(IllegalMachineMove { from: self.word(), to: to.word() }) }
     }

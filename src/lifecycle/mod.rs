@@ -5,11 +5,17 @@
 mod attempt;
 mod build;
 mod cell;
+mod hold;
 mod machine;
+mod reach;
 mod run;
+mod shape;
 
 pub use attempt::{AttemptOutcome, InfraCause};
 pub use build::{BuildState, IllegalTransition};
 pub use cell::CellState;
+pub use hold::Hold;
 pub use machine::{EndReason, IllegalMachineMove, Phase, Seen, Wanted};
+pub use reach::{Address, InstanceId, Reach};
 pub use run::{RunState, RunVerdict};
+pub use shape::{Market, Shape};

@@ -45,7 +45,7 @@ impl fmt::Display for Expect {
 }
 
 /// What a cell says it needs; unset means the builder's usual share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Resources {
     /// Processor cores.
     pub cores: Option<u32>,
@@ -53,6 +53,36 @@ pub struct Resources {
     pub memory: Option<u64>,
     /// Free disk in MiB.
     pub disk: Option<u64>,
+}
+
+impl Resources {
+    /// Whether as much as `need` is there. What is not known is taken to be enough.
+    pub fn covers(&self, need: &Self) -> bool {
+        fn enough<T: PartialOrd>(have: Option<T>, need: Option<T>) -> bool {
+            have.zip(need).is_none_or(|(have, need)| need <= have)
+        }
+        enough(self.cores, need.cores) && enough(self.memory, need.memory) && enough(self.disk, need.disk)
+    }
+
+    /// The larger of both, each resource by itself.
+    #[must_use]
+    pub fn largest(&self, other: &Self) -> Self {
+        Self {
+            cores: self.cores.max(other.cores),
+            memory: self.memory.max(other.memory),
+            disk: self.disk.max(other.disk),
+        }
+    }
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores = self.cores.map(|cores| format!("{cores} cores"));
+        let memory = self.memory.map(|mib| format!("{mib} MiB of memory"));
+        let disk = self.disk.map(|mib| format!("{mib} MiB of disk"));
+        let all: Vec<String> = [cores, memory, disk].into_iter().flatten().collect();
+        f.pad(&all.join(", "))
+    }
 }
 
 /// A cell of the matrix, as the flake states it.

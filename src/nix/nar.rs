@@ -1,10 +1,11 @@
 //! NARs, Nix's archives: reading, listing, writing and hashing them.
 //!
 //! Layer 0; bytes through `Read`, `Write` and the asynchronous kind. The grammar comes from `nix-archive`, which
-//! refuses names such as `..`, wrong order, bad padding and more than 64 levels. Absent: unpacking to and packing from
-//! a file system.
+//! refuses names such as `..`, wrong order, bad padding and more than 64 levels. Absent: unpacking to a
+//! file system.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,8 +14,8 @@ use tokio::io::AsyncWrite;
 
 use super::NarHash;
 
+use nix_archive::nar::{CaseHack, ReadEvent, decode_events_reader, encode_path};
 pub use nix_archive::nar::{Encoder, Error as NarError, Event, RegularWriter};
-use nix_archive::nar::{ReadEvent, decode_events_reader};
 
 /// What an entry of a NAR is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,32 @@ pub fn read_file(nar: &mut impl Read, wanted: &str, limit: u64) -> Result<Option
     }
     outcome?;
     Ok(found)
+}
+
+/// The hash of the NAR that Nix would make of the file, folder or link at `path`. Blocks. A NAR of more than `limit`
+/// bytes is an error, and so is a tree that holds what no NAR does or changes while it is read.
+pub fn hash_path(path: &Path, limit: u64) -> Result<NarHash, NarError> {
+    let mut hashed = HashingWriter::new(Bounded { left: limit });
+    encode_path(&mut hashed, path, CaseHack::native())?;
+    let (_, hash, _) = hashed.finish();
+    Ok(hash)
+}
+
+/// Takes so many bytes and forgets them.
+struct Bounded {
+    left: u64,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len() as u64;
+        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn stop() -> NarError {

@@ -59,6 +59,16 @@ impl SecretKey {
         Ok(Self { name: name.to_owned(), key })
     }
 
+    /// The key that 32 random bytes make. Whoever knows them can sign.
+    pub fn from_seed(name: &str, seed: [u8; 32]) -> Self {
+        Self { name: name.to_owned(), key: SigningKey::from_bytes(&seed) }
+    }
+
+    /// `NAME:BASE64` with the secret, for the file that keeps it and nothing else.
+    pub fn reveal(&self) -> String {
+        format!("{}:{}", self.name, STANDARD.encode(self.key.to_keypair_bytes()))
+    }
+
     /// The key's name, which signatures carry.
     pub fn name(&self) -> &str {
         &self.name

@@ -2,6 +2,7 @@
 //!
 //! A plan is a value. It is made from the graph, the view of the store and the recorded past, and nothing else.
 
+mod class;
 mod decide;
 mod estimate;
 mod history;
@@ -9,9 +10,10 @@ mod obstacle;
 mod policy;
 mod unmet;
 
+pub use class::{Class, Offer};
 pub use decide::{Decision, MakeReason, Reuse, decide};
 pub use estimate::{Estimate, estimate};
 pub use history::{KeyHistory, PastVerdict, PreviousKey};
 pub use obstacle::{Obstacle, obstacles};
 pub use policy::{Attempts, Policy};
-pub use unmet::{Offer, Unmet, unmet};
+pub use unmet::{Unmet, unmet};

@@ -3,6 +3,7 @@
 //! The status decides wherever there is one. Nix has none for a builder that died by a signal, so there the message
 //! is read; and a full disk is believed only when the machine itself says so, because a log can say anything.
 
+use super::{dial::DialError, ssh::SshError};
 use crate::{
     lifecycle::{AttemptOutcome, InfraCause},
     nix::daemon::{BuildOutcome, BuildResult, ClientError, FailureStatus},
@@ -48,6 +49,12 @@ fn failure(status: FailureStatus, message: &str, evidence: Evidence) -> AttemptO
         FailureStatus::LogLimitExceeded => AttemptOutcome::LogLimit,
         FailureStatus::NotDeterministic => AttemptOutcome::NotDeterministic { message },
         FailureStatus::NoSubstituters => infra(InfraCause::Substituter, message),
+        // The daemon's own words, and no verdict whatever they are.
+        FailureStatus::Transient | FailureStatus::Misc
+            if evidence == Evidence::DiskFull || message.contains("No space left on device") =>
+        {
+            infra(InfraCause::DiskFull, message)
+        }
         FailureStatus::InputRejected
         | FailureStatus::Transient
         | FailureStatus::Misc
@@ -70,8 +77,31 @@ pub(super) fn broken(error: &ClientError) -> AttemptOutcome {
         | ClientError::Protocol(_)
         | ClientError::NotADaemon { .. }
         | ClientError::UnsupportedVersion { .. }
-        | ClientError::Poisoned
-        | ClientError::Corrupt { .. } => InfraCause::ConnectionLost,
+        | ClientError::Poisoned => InfraCause::ConnectionLost,
+        ClientError::Corrupt { .. } => InfraCause::Corrupt,
+    };
+    infra(cause, plain(error.to_string().as_bytes()))
+}
+
+/// The outcome that an unreachable daemon means.
+pub(super) fn dial_failed(error: &DialError) -> AttemptOutcome {
+    let cause = match error {
+        DialError::Ssh(SshError::HostKey { .. }) => InfraCause::HostKey,
+        DialError::Ssh(
+            SshError::Connect { .. }
+            | SshError::Silent { .. }
+            | SshError::Refused { .. }
+            | SshError::Key { .. }
+            | SshError::Channel { .. }
+            | SshError::Broken { .. }
+            | SshError::Program { .. },
+        )
+        | DialError::Socket { .. }
+        | DialError::Program { .. }
+        | DialError::NoWay { .. }
+        | DialError::Handshake { .. }
+        | DialError::Remote { .. }
+        | DialError::Silent { .. } => InfraCause::ConnectionLost,
     };
     infra(cause, plain(error.to_string().as_bytes()))
 }

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::{net::UnixStream, process::Command};
 
-use super::connection::Connection;
+use super::{
+    connection::{Behind, Connection},
+    ssh::SshError,
+};
 use crate::{
     config::{DaemonAccess, NixSettings},
     nix::{
@@ -19,7 +22,7 @@ use crate::{
 };
 
 /// How long a daemon may take to say hello.
-const HANDSHAKE: Duration = Duration::from_secs(20);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// A store whose daemon cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +63,31 @@ pub enum DialError {
         /// What went wrong.
         source: ClientError,
     },
+    /// The machine cannot be reached.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// The machine was reached, but not its daemon.
+    #[error("greeting the Nix daemon of {target} with `{command}`: {source}{}", said_besides(said.as_deref()))]
+    Remote {
+        /// The machine.
+        target: String,
+        /// The command that was run there.
+        command: String,
+        /// What went wrong.
+        source: ClientError,
+        /// The last words on standard error.
+        said: Option<String>,
+    },
     /// It did not answer in time.
     #[error("the Nix daemon behind {through} did not answer within {} s; restart it", HANDSHAKE.as_secs())]
     Silent {
         /// The socket or program.
         through: String,
     },
+}
+
+fn said_besides(said: Option<&str>) -> String {
+    said.map(|said| format!(" (it says: {said})")).unwrap_or_default()
 }
 
 /// Where the store is and how its daemon is reached.
@@ -128,7 +150,7 @@ impl StoreAccess {
         let (reader, writer) = stream.into_split();
         let through = self.socket.display().to_string();
         let client = self.greet(&through, Box::new(reader), Box::new(writer)).await?;
-        Ok(Connection::new(client, None))
+        Ok(Connection::new(client, Behind::Socket))
     }
 
     async fn dial_stdio(&self) -> Result<Connection, DialError> {
@@ -147,7 +169,7 @@ impl StoreAccess {
         };
         let through = format!("{} --stdio", self.program.display());
         let client = self.greet(&through, Box::new(stdout), Box::new(stdin)).await?;
-        Ok(Connection::new(client, Some(child)))
+        Ok(Connection::new(client, Behind::Daemon(Some(child))))
     }
 
     async fn greet(

@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::work::{Class, Work};
-use crate::{graph::NodeId, plan::Offer};
+use super::work::{Lot, Work};
+use crate::{
+    graph::NodeId,
+    ids::MachineId,
+    plan::{Class, Offer},
+};
 
 /// How a derivation that was taken came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +37,26 @@ pub struct Progress {
     pub failed: usize,
 }
 
+/// Where a derivation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum Stage {
+    /// It waits for an input.
+    Waiting,
+    /// It waits for a builder.
+    Ready,
+    /// A builder has it.
+    Running,
+    /// It is made.
+    Made,
+    /// It failed by itself, or something it needs did.
+    Failed {
+        /// What failed.
+        by: NodeId,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
     Waiting {
         open: usize,
     },
@@ -53,19 +75,19 @@ struct Item {
     expected: Duration,
     /// The longest path from here to an end of the graph, this item included.
     remaining: Duration,
-    class: Class,
+    lot: Lot,
     after: Vec<NodeId>,
     before: Vec<NodeId>,
 }
 
 /// Longest remaining path first, then the order of arrival.
-type Rank = (Reverse<Duration>, NodeId);
+pub(super) type Rank = (Reverse<Duration>, NodeId);
 
 /// The work of all runs, by what can be done now.
 #[derive(Debug, Default)]
 pub struct Schedule {
     items: HashMap<NodeId, Item>,
-    ready: BTreeMap<Class, BTreeSet<Rank>>,
+    pub(super) ready: BTreeMap<Lot, BTreeSet<Rank>>,
     progress: Progress,
 }
 
@@ -92,7 +114,7 @@ impl Schedule {
             state,
             expected: work.expected,
             remaining: work.expected,
-            class: work.class,
+            lot: Lot::new(work.class),
             after: work.after,
             before: Vec::new(),
         };
@@ -111,12 +133,11 @@ impl Schedule {
     /// Takes the work that a builder with this offer should do next. It counts as running until it is finished or
     /// put back.
     pub fn take(&mut self, offer: &Offer) -> Option<NodeId> {
-        let fitting = self.ready.iter().filter(|(class, _)| class.fits(offer));
-        let (class, rank) = fitting
-            .filter_map(|(class, ranks)| Some((class, *ranks.first()?)))
-            .min_by_key(|(_, rank)| *rank)?;
-        let class = class.clone();
-        self.dequeue(&class, &rank);
+        let fitting = self.ready.iter().filter(|(lot, _)| lot.class.fits(offer));
+        let (lot, rank) =
+            fitting.filter_map(|(lot, ranks)| Some((lot, *ranks.first()?))).min_by_key(|(_, rank)| *rank)?;
+        let lot = lot.clone();
+        self.dequeue(&lot, &rank);
         self.set(rank.1, State::Running);
         Some(rank.1)
     }
@@ -172,6 +193,44 @@ impl Schedule {
         self.progress
     }
 
+    /// Where a derivation stands; none if it is not known.
+    pub fn stage(&self, node: NodeId) -> Option<Stage> {
+        Some(match self.state(node)? {
+            State::Waiting { .. } => Stage::Waiting,
+            State::Ready => Stage::Ready,
+            State::Running => Stage::Running,
+            State::Made => Stage::Made,
+            State::Failed { by } => Stage::Failed { by },
+        })
+    }
+
+    /// The first input that a waiting derivation waits for.
+    pub fn waits_for(&self, node: NodeId) -> Option<NodeId> {
+        self.items.get(&node)?.after.iter().copied().find(|input| self.is_open(*input))
+    }
+
+    /// The ready derivations in the order in which they go out, each with its class and its remaining path.
+    pub fn in_order(&self) -> Vec<(NodeId, &Class, Duration)> {
+        let mut all: Vec<(Rank, &Class)> = self
+            .ready
+            .iter()
+            .flat_map(|(lot, ranks)| ranks.iter().map(move |rank| (*rank, &lot.class)))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().map(|((remaining, node), class)| (node, class, remaining.0)).collect()
+    }
+
+    pub(super) fn is_running(&self, node: NodeId) -> bool {
+        self.state(node) == Some(State::Running)
+    }
+
+    /// Keeps running work from `machine` from now on.
+    pub(super) fn avoid(&mut self, node: NodeId, machine: MachineId) {
+        if let Some(item) = self.items.get_mut(&node) {
+            item.lot = item.lot.avoiding(machine);
+        }
+    }
+
     /// Whether nothing is waiting, ready or running.
     pub fn is_idle(&self) -> bool {
         self.progress.waiting + self.progress.ready + self.progress.running == 0
@@ -195,7 +254,7 @@ impl Schedule {
         }
     }
 
-    fn set(&mut self, node: NodeId, state: State) {
+    pub(super) fn set(&mut self, node: NodeId, state: State) {
         let Some(item) = self.items.get_mut(&node) else { return };
         let before = std::mem::replace(&mut item.state, state);
         *self.count(before) -= 1;
@@ -205,15 +264,15 @@ impl Schedule {
     fn enqueue(&mut self, node: NodeId) {
         if let Some(item) = self.items.get(&node) {
             let rank = (Reverse(item.remaining), node);
-            self.ready.entry(item.class.clone()).or_default().insert(rank);
+            self.ready.entry(item.lot.clone()).or_default().insert(rank);
         }
     }
 
-    fn dequeue(&mut self, class: &Class, rank: &Rank) {
-        if let Some(ranks) = self.ready.get_mut(class) {
+    pub(super) fn dequeue(&mut self, lot: &Lot, rank: &Rank) {
+        if let Some(ranks) = self.ready.get_mut(lot) {
             ranks.remove(rank);
             if ranks.is_empty() {
-                self.ready.remove(class);
+                self.ready.remove(lot);
             }
         }
     }
@@ -259,11 +318,11 @@ impl Schedule {
             if remaining <= item.remaining {
                 continue;
             }
-            let (class, old) = (item.class.clone(), (Reverse(item.remaining), node));
+            let (lot, old) = (item.lot.clone(), (Reverse(item.remaining), node));
             item.remaining = remaining;
             open.extend(item.after.iter().map(|n| (*n, remaining)));
             if item.state == State::Ready {
-                self.dequeue(&class, &old);
+                self.dequeue(&lot, &old);
                 self.enqueue(node);
             }
         }

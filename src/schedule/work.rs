@@ -1,29 +1,8 @@
 //! What the schedule knows of a derivation.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use crate::{
-    graph::NodeId,
-    nix::{System, SystemFeature},
-    plan::Offer,
-};
-
-/// What a derivation needs of a builder. Work of one class is interchangeable to the matcher.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Class {
-    /// The system it is built on.
-    pub system: System,
-    /// Features its builder must have.
-    pub features: Arc<BTreeSet<SystemFeature>>,
-}
-
-impl Class {
-    /// Whether a builder with this offer can do the work.
-    pub fn fits(&self, offer: &Offer) -> bool {
-        (self.system.as_str() == "builtin" || offer.systems.contains(&self.system))
-            && self.features.is_subset(&offer.features)
-    }
-}
+use crate::{graph::NodeId, ids::MachineId, plan::Class};
 
 /// A derivation to make.
 #[derive(Debug, Clone)]
@@ -36,4 +15,30 @@ pub struct Work {
     pub expected: Duration,
     /// What it needs of a builder.
     pub class: Class,
+}
+
+/// Work that is interchangeable to the matcher: of one class, and kept from the same machines.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lot {
+    pub(super) class: Class,
+    /// Machines that had it and failed by themselves, sorted. It goes elsewhere while there is an elsewhere.
+    pub(super) avoid: Arc<[MachineId]>,
+}
+
+impl Lot {
+    pub(super) fn new(class: Class) -> Self {
+        Self { class, avoid: Arc::default() }
+    }
+
+    /// The lot of work that has failed on `machine` too.
+    pub(super) fn avoiding(&self, machine: MachineId) -> Self {
+        match self.avoid.binary_search(&machine) {
+            Ok(_) => self.clone(),
+            Err(at) => {
+                let mut avoid = self.avoid.to_vec();
+                avoid.insert(at, machine);
+                Self { class: self.class.clone(), avoid: avoid.into() }
+            }
+        }
+    }
 }

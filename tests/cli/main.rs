@@ -7,6 +7,7 @@ mod check;
 mod django;
 mod machine;
 mod plan;
+mod relock;
 mod show;
 mod support;
 mod terminal;

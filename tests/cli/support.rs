@@ -1,5 +1,4 @@
 //! A place of its own for each test: a state directory, a store, flakes, and the `croft` program set up for them.
-#![expect(dead_code, reason = "each test program uses a part")]
 
 use std::{
     fs,

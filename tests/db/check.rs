@@ -40,10 +40,23 @@ async fn each_rule_finds_what_breaks_it() {
         ("UPDATE attempt SET name = 'other' WHERE outcome IS NULL", "an attempt has the key, the name and"),
         ("UPDATE test SET status = 'passed'", "the counts of an attempt are those of its tests"),
         ("DELETE FROM test", "the counts of an attempt are those of its tests"),
-        ("UPDATE cell SET key = replace(key, '0', '1')", "a cell with a verdict has the key of its attempt"),
-        ("UPDATE cell SET state = 'failed'", "a cell that failed points to an attempt that did not pass"),
-        ("UPDATE cell SET attempt = NULL", "a cell that passed points to an attempt that did"),
-        ("UPDATE cell SET state = 'blocked', final = 0", "a run that has finished has no cell that still"),
+        ("UPDATE sheet_cell SET key = replace(key, '0', '1')", "a cell with a verdict has the key of its attempt"),
+        ("UPDATE sheet_cell SET state = 'failed'", "a cell that failed points to an attempt that did not pass"),
+        ("UPDATE sheet_cell SET attempt = NULL", "a cell that passed points to an attempt that did"),
+        ("UPDATE sheet_cell SET state = 'blocked', final = 0", "a run that has finished has no cell that still"),
+        (
+            "INSERT INTO sheet (id) VALUES (77);
+             INSERT INTO sheet_cell SELECT 77, system, name, axes, drv, key, expect, external, state, final, reason,
+                attempt, attempts, ms, passed, failed, errors, skipped FROM sheet_cell;
+             INSERT INTO run_sheet SELECT seq, 77 FROM run",
+            "a cell is in a run once",
+        ),
+        (
+            "INSERT INTO sheet (digest) VALUES (zeroblob(32));
+             INSERT INTO sheet_cell SELECT last_insert_rowid(), system, 'x', axes, drv, key, expect, external, 'build',
+                0, reason, NULL, attempts, ms, passed, failed, errors, skipped FROM sheet_cell",
+            "cells that runs share have come to rest",
+        ),
         ("DELETE FROM test_name", "references lead somewhere"),
     ] {
         let state = tempfile::tempdir().unwrap();

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::world::*;
 use croft::{
     clock::Timestamp,
-    db::{Adoption, BuildNext, Claim, DbError, Fingerprint, LogEnd, Origin, Project, Totals},
-    ids::AttemptId,
+    db::{Adoption, BuildNext, Claim, Db, DbError, Fingerprint, LogEnd, Origin, OwnerGuard, Project, Totals},
+    ids::{AttemptId, RunId},
     lifecycle::{AttemptOutcome, CellState, InfraCause, RunState, RunVerdict},
+    nix::DrvKey,
     report::{CellReport, TestCounts},
 };
 
@@ -99,6 +100,97 @@ async fn a_cell_is_followed_over_runs() {
     assert_eq!((seen.key, &seen.drv), (key(2), &drv(2)), "flask is another project, the last run had no key");
     assert!(db.cell_previous(&project("rails"), &[name(0)]).await.unwrap().is_empty());
     assert_eq!(runs(db.cell_list_by_key(key(5), 9).await.unwrap()), [ids[2]]);
+}
+
+/// A new run of django with these cells known beforehand.
+async fn run_of_known(db: &Db, owner: &OwnerGuard, cells: Vec<CellReport>) -> RunId {
+    let run = new_run("django");
+    let id = run.id;
+    db.run_insert(owner, run).await.unwrap();
+    db.cell_insert_known(id, cells).await.unwrap();
+    id
+}
+
+async fn rows(state: &std::path::Path) -> i64 {
+    let mut raw = raw(state).await;
+    sqlx::query_scalar("SELECT COUNT(*) FROM sheet_cell").fetch_one(&mut raw).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_known_is_written_once_and_shown_in_every_run() {
+    let state = tempfile::tempdir().unwrap();
+    let db = open(state.path()).await;
+    let owner = db.owner_register().await.unwrap();
+    let attempt = record(&db, &owner, 1, AttemptOutcome::Passed).await;
+    let cells: Vec<CellReport> = (0..700)
+        .map(|n| CellReport { attempt: Some(attempt), key: Some(key(1)), ..cell(n, CellState::Reused) })
+        .map(|found| match found.name.as_str() {
+            // All cells point to the one attempt; these have keys of their own, so that sheets end at them.
+            "cell-100" | "cell-400" => {
+                CellReport { key: Some(DrvKey::new([1; 32])), state: CellState::Flaky, ..found }
+            }
+            _ => found,
+        })
+        .collect();
+    let list = |run| {
+        let db = db.clone();
+        async move { db.cell_list(run).await.unwrap().into_iter().map(|seen| seen.cell).collect::<Vec<_>>() }
+    };
+    let mut in_order = cells.clone();
+    in_order.sort_by(|a, b| a.name.cmp(&b.name));
+    let first = run_of_known(&db, &owner, cells.clone()).await;
+    let second = run_of_known(&db, &owner, cells.iter().rev().cloned().collect()).await;
+    assert_eq!(rows(state.path()).await, 700, "the order in which they come is no matter");
+    assert_eq!((list(first).await, list(second).await), (in_order.clone(), in_order.clone()));
+
+    let other = CellReport {
+        reason: Some("known since then".to_owned()),
+        drv: Some(drv(900)),
+        ..in_order[5].clone()
+    };
+    let mut changed = in_order.clone();
+    changed[5] = other.clone();
+    let third = run_of_known(&db, &owner, changed.clone()).await;
+    let after = rows(state.path()).await;
+    assert!((701..1400).contains(&after), "only the sheet that changed is written: {after}");
+    assert_eq!((list(first).await, list(third).await), (in_order.clone(), changed));
+
+    let runs = |found: Vec<croft::db::CellRecord>| found.into_iter().map(|seen| seen.run).collect::<Vec<_>>();
+    assert_eq!(runs(db.cell_history(other.name.as_str(), 9).await.unwrap()), [third, second, first]);
+    assert_eq!(runs(db.cell_history("cell-100", 2).await.unwrap()), [third, second]);
+    assert_eq!(runs(db.cell_list_by_key(DrvKey::new([1; 32]), 2).await.unwrap()), [third, third]);
+    let previous =
+        || async { db.cell_previous(&project("django"), std::slice::from_ref(&other.name)).await.unwrap() };
+    assert_eq!(previous().await.into_values().next().unwrap().drv, drv(900));
+    // A run that finds again what an older one has found is the latest all the same.
+    run_of_known(&db, &owner, cells).await;
+    assert_eq!(Some(previous().await.into_values().next().unwrap().drv), in_order[5].drv);
+    assert_eq!(rows(state.path()).await, after);
+    assert_eq!(db.check().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn processes_that_know_the_same_at_once_share_it_and_a_known_cell_never_moves() {
+    let state = tempfile::tempdir().unwrap();
+    let (one, two) = (open(state.path()).await, open(state.path()).await);
+    let (a, b) = (one.owner_register().await.unwrap(), two.owner_register().await.unwrap());
+    let cells: Vec<CellReport> = (0..300).map(|n| cell(n, CellState::Blocked)).collect();
+    let (first, second) =
+        tokio::join!(run_of_known(&one, &a, cells.clone()), run_of_known(&two, &b, cells.clone()));
+    assert_eq!(rows(state.path()).await, 300);
+    // What the first run finds beside stays its own, and what it settles is not the second's.
+    one.cell_insert_many(first, vec![cell(800, CellState::Build)]).await.unwrap();
+    let settled = vec![cell(7, CellState::Failed), cell(800, CellState::Infra)];
+    one.cell_settle_many(first, settled.clone()).await.unwrap();
+    two.cell_settle_many(second, settled).await.unwrap();
+    let count = |run, state| {
+        let db = two.clone();
+        async move { db.cell_list(run).await.unwrap().iter().filter(|seen| seen.cell.state == state).count() }
+    };
+    assert_eq!((count(first, CellState::Blocked).await, count(first, CellState::Infra).await), (300, 1));
+    assert_eq!((count(second, CellState::Blocked).await, count(second, CellState::Infra).await), (300, 0));
+    assert!(one.cell_insert_known(first, cells).await.is_err(), "a cell is in a run once");
+    assert_eq!(two.check().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -328,7 +420,7 @@ async fn evaluations_are_kept_by_fingerprint_and_version() {
     assert_eq!(get(0, 1).await.unwrap(), Some(document));
     assert_eq!(get(0, 2).await.unwrap(), None);
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let names: Vec<_> = (1..=200).map(name).collect();
+    let names: Vec<_> = (1..=400).map(name).collect();
     futures_util::future::try_join_all(names.iter().map(|name| db.eval_put(name, 1, name))).await.unwrap();
     assert_eq!(get(0, 1).await.unwrap(), None, "the oldest one went");
     assert_eq!(get(1, 1).await.unwrap(), Some("f1".to_owned()));

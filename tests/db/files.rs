@@ -120,6 +120,68 @@ async fn rows_live_through_migrations_that_have_run_before() {
     assert_eq!(db.check().await.unwrap(), []);
 }
 
+#[tokio::test]
+async fn cells_of_the_first_schema_are_those_of_their_runs_afterwards() {
+    use sqlx::ConnectOptions;
+    let state = tempfile::tempdir().unwrap();
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(state.path().join("croft.db"));
+    let mut conn = file.create_if_missing(true).connect().await.unwrap();
+    let first = sqlx::migrate!("migrations/sqlite").iter().next().unwrap().clone();
+    let old = sqlx::migrate::Migrator { migrations: vec![first].into(), ..sqlx::migrate::Migrator::DEFAULT };
+    old.run_direct(None, &mut conn, false).await.unwrap();
+    let (one, two) = (new_run("django").id.to_string(), new_run("django").id.to_string());
+    let fill = format!(
+        "PRAGMA application_id = 1668441716;
+         INSERT INTO owner VALUES ('{one}', 1, 1, 2);
+         INSERT INTO run (seq, id, project, flake, cause, owner, state, verdict, started, ended) VALUES
+            (4, '{one}', 'django', 'f', 'x', '{one}', 'finished', 'failed', 1, 2),
+            (9, '{two}', 'django', 'f', 'x', '{one}', 'finished', 'failed', 3, 4);
+         INSERT INTO cell (run, system, name, axes, drv, key, expect, external, state, final, reason, attempts, ms,
+                           passed, failed, errors, skipped) VALUES
+            (4, 'x86_64-linux', 'a', '{{}}', NULL, NULL, 'pass', 0, 'eval-error', 1, 'r1', 0, NULL, 1, 2, 3, 4),
+            (4, 'x86_64-linux', 'b', '{{}}', NULL, NULL, 'fail', 1, 'infra', 1, NULL, 2, 5, NULL, NULL, NULL, NULL),
+            (9, 'x86_64-linux', 'a', '{{}}', '{drv}', '{key}', 'pass', 0, 'infra', 1, 'r2', 0, 0, 0, 0, 0, 0);",
+        drv = drv(3),
+        key = key(3),
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(fill)).execute(&mut conn).await.unwrap();
+    drop(conn);
+
+    let db = open(state.path()).await;
+    let cells = |run: String| {
+        let db = db.clone();
+        async move {
+            let found = db.cell_list(run.parse().unwrap()).await.unwrap();
+            let words = found.into_iter().map(|seen| {
+                let cell = seen.cell;
+                (
+                    cell.name.to_string(),
+                    cell.state,
+                    cell.reason,
+                    cell.attempts,
+                    cell.duration_ms,
+                    cell.tests.errors,
+                )
+            });
+            words.collect::<Vec<_>>()
+        }
+    };
+    let (a, b) = (|| "a".to_owned(), "b".to_owned());
+    let broken = (a(), CellState::EvalError, Some("r1".to_owned()), 0, None, 3);
+    assert_eq!(cells(one).await, [broken, (b, CellState::Infra, None, 2, Some(5), 0)]);
+    assert_eq!(cells(two).await, [(a(), CellState::Infra, Some("r2".to_owned()), 0, Some(0), 0)]);
+    let previous = db.cell_previous(&"django".to_owned().into(), &["a".parse().unwrap()]).await.unwrap();
+    assert_eq!(previous.into_values().next().unwrap().key, key(3));
+    assert_eq!(db.cell_history("a", 9).await.unwrap().len(), 2);
+    let owner = db.owner_register().await.unwrap();
+    let run = new_run("django");
+    let id = run.id;
+    db.run_insert(&owner, run).await.unwrap();
+    db.cell_insert_many(id, vec![cell(1, CellState::Build)]).await.unwrap();
+    assert_eq!(db.cell_list(id).await.unwrap().len(), 1, "a new sheet takes nobody's number");
+    assert_eq!(db.check().await.unwrap(), []);
+}
+
 /// Overwrites bytes of the file, as a bad disk would.
 fn damage(path: &Path, offset: u64, length: usize) {
     use std::os::unix::fs::FileExt;

@@ -36,8 +36,8 @@ pub struct BuilderSettings {
     /// the ssh configuration says.
     #[serde(default)]
     pub key: Option<PathBuf>,
-    /// Its public host key, as in `ssh-ed25519 AAAA…`. The `native` transport needs it; `command` looks into the
-    /// known hosts without it.
+    /// Its public host key, as in `ssh-ed25519 AAAA…`. Default: the one in `known_hosts`. A machine without either is
+    /// refused: no key is trusted on first use.
     #[serde(default)]
     pub host_key: Option<String>,
     /// How ssh is spoken. Default: native.

@@ -68,12 +68,6 @@ fn builder_settings(builder: &BuilderSettings) -> Result<(), String> {
     match builder.transport {
         Transport::Command => Ok(()),
         Transport::Native => {
-            require(builder.host_key.is_some(), || {
-                format!(
-                    "builder {name} has no host_key, and croft trusts no key on first use; copy the line that `ssh-keyscan -t ed25519 {}` prints after you have compared it, or set transport = \"command\"",
-                    builder.host
-                )
-            })?;
             require(builder.key.is_some(), || {
                 format!(
                     "builder {name} has no key; name the file of a private key, or set transport = \"command\""
@@ -165,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_builder_must_say_who_it_is_beforehand() {
+    fn a_builder_must_say_how_it_is_entered() {
         let builder =
             "[[builder]]\nname = \"big\"\nhost = \"big.example.org\"\nsystems = [\"x86_64-linux\"]\n";
-        assert!(mistake(builder).contains("trusts no key on first use"));
+        assert!(mistake(builder).contains("name the file of a private key"));
         assert!(mistake(&builder.replace("big.example.org", "-oProxyCommand=x")).contains("no host name"));
     }
 

@@ -22,6 +22,7 @@ pub(super) enum Op {
     AddTempRoot = 11,
     SetOptions = 19,
     QueryPathInfo = 26,
+    QueryPathFromHashPart = 29,
     QueryValidPaths = 31,
     QuerySubstitutablePaths = 32,
     BuildDerivation = 36,
@@ -30,6 +31,7 @@ pub(super) enum Op {
     AddToStoreNar = 39,
     QueryMissing = 40,
     QueryDerivationOutputMap = 41,
+    RegisterDrvOutput = 42,
     AddMultipleToStore = 44,
     BuildPathsWithResults = 46,
 }

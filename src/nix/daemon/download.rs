@@ -33,21 +33,33 @@ where
         let mut request = self.begin(Op::NarFromPath)?;
         request.path(&self.store_dir, path);
         self.exchange(request, &mut Discard).await?;
-        copy_nar(&info, &mut self.reader, out).await?;
+        copy_nar(&info, &mut self.reader, &mut ToWriter { out, pending: Vec::new() }).await?;
         self.done(Ok(info))
     }
+}
+
+/// Takes the bytes of a NAR.
+pub(super) trait NarSink {
+    /// Takes some bytes.
+    fn take(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), ClientError>> + Send;
+    /// The NAR is complete.
+    fn end(&mut self) -> impl Future<Output = Result<(), ClientError>> + Send;
 }
 
 /// Copies a NAR token by token: a length, bytes, padding. It need not be understood further than that.
 ///
 /// When the daemon fails in the middle it sends an error where the next token should be, and then nothing more;
 /// whoever just waits for the announced number of bytes waits for ever.
-async fn copy_nar<R, O>(info: &PathInfo, reader: &mut Reader<R>, out: &mut O) -> Result<(), ClientError>
+pub(super) async fn copy_nar<R, S>(
+    info: &PathInfo,
+    reader: &mut Reader<R>,
+    sink: &mut S,
+) -> Result<(), ClientError>
 where
     R: AsyncRead + Unpin,
-    O: AsyncWrite + Send + Unpin,
+    S: NarSink,
 {
-    let mut copy = Copy { info, out, hasher: Sha256::new(), left: info.nar_size, pending: Vec::new() };
+    let mut copy = Copy { info, sink, hasher: Sha256::new(), left: info.nar_size };
     let mut chunk = Vec::new();
     // Only the content of a file can be as long as the error tag is big, and only in a NAR of more than 1.6 GB.
     let mut may_be_long = false;
@@ -75,43 +87,53 @@ where
             copy.take(&chunk).await?;
         }
     }
-    copy.finish().await
+    copy.sink.end().await?;
+    check_hash(info, copy.hasher)
 }
 
 /// The length of `nix-archive-1`.
 const NAR_MAGIC_LEN: u64 = 13;
 const PENDING_BYTES: usize = 32 << 10;
 
-struct Copy<'c, O> {
+struct Copy<'c, S> {
     info: &'c PathInfo,
-    out: &'c mut O,
+    sink: &'c mut S,
     hasher: Sha256,
     left: u64,
-    pending: Vec<u8>,
 }
 
-impl<O: AsyncWrite + Send + Unpin> Copy<'_, O> {
+impl<S: NarSink> Copy<'_, S> {
     async fn take(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
             let reason = format!("it is longer than the announced {} bytes", self.info.nar_size);
             return Err(ClientError::Corrupt { path: self.info.path.clone(), reason });
         };
         self.left = left;
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= PENDING_BYTES { self.send().await } else { Ok(()) }
+        self.hasher.update(bytes);
+        self.sink.take(bytes).await
     }
+}
 
-    async fn send(&mut self) -> Result<(), ClientError> {
-        self.hasher.update(&self.pending);
-        self.out.write_all(&self.pending).await.map_err(writing)?;
-        self.pending.clear();
+/// Writes in pieces that are worth a write.
+struct ToWriter<'o, O> {
+    out: &'o mut O,
+    pending: Vec<u8>,
+}
+
+impl<O: AsyncWrite + Send + Unpin> NarSink for ToWriter<'_, O> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= PENDING_BYTES {
+            self.out.write_all(&self.pending).await.map_err(writing)?;
+            self.pending.clear();
+        }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(), ClientError> {
-        self.send().await?;
-        self.out.flush().await.map_err(writing)?;
-        check_hash(self.info, self.hasher)
+    async fn end(&mut self) -> Result<(), ClientError> {
+        self.out.write_all(&self.pending).await.map_err(writing)?;
+        self.pending.clear();
+        self.out.flush().await.map_err(writing)
     }
 }
 

@@ -15,6 +15,7 @@
 mod build;
 mod build_result;
 mod client;
+mod copy;
 mod derived_path;
 mod download;
 mod error;
@@ -29,6 +30,7 @@ mod version;
 pub use build::BuildMode;
 pub use build_result::{BuildOutcome, BuildResult, BuildTimes, FailureStatus, SuccessStatus};
 pub use client::{BoxedClient, Client};
+pub use copy::{CopyError, Progress};
 pub use derived_path::{DerivedPath, OutputsSpec};
 pub use error::{ClientError, DaemonError};
 pub use log::{Activity, ActivityId, ActivityKind, Discard, LogEvent, LogField, LogSink, Message, OnEvent};

@@ -12,6 +12,7 @@ use super::error::ClientError;
 use super::log::Discard;
 use super::path_info::PathInfo;
 use super::settings::{ClientSettings, Substitution};
+use super::version::OUTPUT_PATHS_FEATURE;
 use crate::nix::wire::WireError;
 use crate::nix::{DrvPath, OutputName, StorePath};
 
@@ -108,6 +109,18 @@ where
         self.done(Ok(infos))
     }
 
+    /// The valid path with this hash part, 32 characters of nix32; none if there is none.
+    pub async fn query_path_from_hash_part(
+        &mut self,
+        hash_part: &str,
+    ) -> Result<Option<StorePath>, ClientError> {
+        let mut request = self.begin(Op::QueryPathFromHashPart)?;
+        request.text(hash_part);
+        self.exchange(request, &mut Discard).await?;
+        let path = self.reader.optional_path(&self.store_dir, "path with a hash part").await?;
+        self.done(Ok(path))
+    }
+
     /// What realising `targets` would take.
     pub async fn query_missing(&mut self, targets: &[DerivedPath]) -> Result<Missing, ClientError> {
         let mut request = self.begin(Op::QueryMissing)?;
@@ -198,6 +211,31 @@ where
             outputs.insert(name, self.reader.optional_path(&self.store_dir, "output path").await?);
         }
         self.done(Ok(outputs))
+    }
+
+    /// Tells the store which path an output of a content-addressed derivation has. `key` is the hash by which Nix
+    /// names the derivation, in base 16. The daemon must trust this client.
+    ///
+    /// Daemons with a newer record of realisations (Nix 2.35) are not told.
+    pub async fn register_realisation(
+        &mut self,
+        key: &str,
+        output: &OutputName,
+        path: &StorePath,
+    ) -> Result<(), ClientError> {
+        if self.protocol.has_feature(OUTPUT_PATHS_FEATURE) {
+            return Ok(());
+        }
+        let record = serde_json::json!({
+            "id": format!("sha256:{key}!{output}"),
+            "outPath": path.to_basename(),
+            "signatures": [],
+            "dependentRealisations": {},
+        });
+        let mut request = self.begin(Op::RegisterDrvOutput)?;
+        request.text(&record.to_string());
+        self.exchange(request, &mut Discard).await?;
+        self.done(Ok(()))
     }
 
     async fn acknowledged(&mut self) -> Result<(), ClientError> {

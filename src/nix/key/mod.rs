@@ -134,3 +134,8 @@ pub fn output_path(drv: &Derivation, key: DrvKey, output_name: &OutputName) -> O
     let hash = nix_derivation::DerivationModuloHash::new(*key.as_bytes());
     drv.store_dir().build_output_path(hash, output_name.as_str(), drv.name()).ok()
 }
+
+/// What stands in a derivation for the path of its own output while that is not known.
+pub fn output_placeholder(output_name: &OutputName) -> String {
+    format!("/{}", super::hash::to_nix32(&sha256(format!("nix-output:{output_name}").as_bytes())))
+}

@@ -5,19 +5,25 @@ use std::{collections::BTreeSet, sync::Arc};
 use proptest::prelude::*;
 
 use super::*;
+use crate::matrix::Resources;
 
 fn class(system: &str) -> Class {
-    Class { system: system.parse().unwrap(), features: Arc::default() }
+    Class::new(system.parse().unwrap(), Arc::default())
 }
 
 fn offer(system: &str) -> Offer {
-    Offer { systems: BTreeSet::from([system.parse().unwrap()]), features: BTreeSet::new() }
+    Offer {
+        systems: BTreeSet::from([system.parse().unwrap()]),
+        features: BTreeSet::new(),
+        mandatory: BTreeSet::new(),
+        capacity: Resources::default(),
+    }
 }
 
 fn work(node: u32, after: &[u32], seconds: u64) -> Work {
     Work {
-        node: NodeId::for_test(node),
-        after: after.iter().map(|n| NodeId::for_test(*n)).collect(),
+        node: NodeId::new(node),
+        after: after.iter().map(|n| NodeId::new(*n)).collect(),
         expected: Duration::from_secs(seconds),
         class: class("x86_64-linux"),
     }
@@ -25,7 +31,7 @@ fn work(node: u32, after: &[u32], seconds: u64) -> Work {
 
 fn take_all(schedule: &mut Schedule) -> Vec<u32> {
     let offer = offer("x86_64-linux");
-    std::iter::from_fn(|| schedule.take(&offer)).map(NodeId::number_for_test).collect()
+    std::iter::from_fn(|| schedule.take(&offer)).map(NodeId::number).collect()
 }
 
 #[test]
@@ -35,7 +41,7 @@ fn the_longest_remaining_path_goes_first() {
         schedule.add(item);
     }
     assert_eq!(take_all(&mut schedule), [1, 3, 0], "1 is short itself, but leads to 2");
-    schedule.finish(NodeId::for_test(1), End::Made);
+    schedule.finish(NodeId::new(1), End::Made);
     assert_eq!(take_all(&mut schedule), [2]);
 }
 
@@ -46,13 +52,10 @@ fn a_failure_blocks_all_that_needs_it_and_nothing_else() {
         schedule.add(item);
     }
     assert_eq!(take_all(&mut schedule), [0, 3]);
-    let blocked = schedule.finish(NodeId::for_test(0), End::Failed);
-    assert_eq!(
-        blocked.into_iter().map(NodeId::number_for_test).collect::<BTreeSet<_>>(),
-        BTreeSet::from([1, 2])
-    );
+    let blocked = schedule.finish(NodeId::new(0), End::Failed);
+    assert_eq!(blocked.into_iter().map(NodeId::number).collect::<BTreeSet<_>>(), BTreeSet::from([1, 2]));
     assert_eq!(schedule.add(work(4, &[2], 1)), Added::Blocked, "what comes later is blocked too");
-    schedule.finish(NodeId::for_test(3), End::Made);
+    schedule.finish(NodeId::new(3), End::Made);
     assert!(schedule.is_idle());
 }
 
@@ -85,15 +88,15 @@ proptest! {
         loop {
             while running.len() < slots {
                 let Some(node) = schedule.take(&offer("x86_64-linux")) else { break };
-                let node = node.number_for_test();
+                let node = node.number();
                 prop_assert!(inputs[node as usize].iter().all(|n| made.contains(n)));
                 running.push(node);
             }
             let Some(node) = running.pop() else { break };
             let end = if failing.contains(&node) { End::Failed } else { End::Made };
             if end == End::Made { prop_assert!(made.insert(node)) } else { prop_assert!(dead.insert(node)) }
-            for node in schedule.finish(NodeId::for_test(node), end) {
-                prop_assert!(dead.insert(node.number_for_test()));
+            for node in schedule.finish(NodeId::new(node), end) {
+                prop_assert!(dead.insert(node.number()));
             }
         }
         prop_assert!(schedule.is_idle());

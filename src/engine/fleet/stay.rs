@@ -1,0 +1,161 @@
+//! The time in which a process keeps a fleet.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Fleet,
+    keeper::{Intent, Keeper},
+    yard::Newcomer,
+};
+use crate::{
+    db::NewMachine,
+    engine::{error::EngineError, hub},
+    ids::MachineId,
+    lifecycle::Seen,
+    plan::Offer,
+    task::{self, Task},
+};
+
+/// How long a process waits at its end until all its machines are gone. What is left then ends itself, when its lease
+/// runs out.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The time in which a process keeps a fleet.
+#[derive(Debug)]
+pub struct Stay {
+    fleet: Arc<Fleet>,
+    keeper: Option<(Task<Result<(), EngineError>>, watch::Sender<Intent>)>,
+    stop: CancellationToken,
+}
+
+impl Stay {
+    pub(super) async fn begin(
+        fleet: Arc<Fleet>,
+        local: &Offer,
+        stop: CancellationToken,
+    ) -> Result<Self, EngineError> {
+        let has_others = !fleet.builders.is_empty() || !fleet.pools.is_empty();
+        if fleet.settings.local {
+            let id = if has_others { fleet.ensure_local().await? } else { MachineId::new(fleet.clock.now()) };
+            fleet.yard.open(Newcomer {
+                id,
+                name: "local".into(),
+                builder: fleet.hub.clone(),
+                offer: Arc::new(hub::with_store(local)),
+                slots: fleet.hub.slots(),
+                speed: 1.0,
+                pool: None,
+            });
+        }
+        if !has_others {
+            return Ok(Self { fleet, keeper: None, stop });
+        }
+        fleet.ensure_builders().await?;
+        fleet.db.machine_take_over(&fleet.owner).await?;
+        let farm = fleet.db.farm_id().await?;
+        let (intent, intents) = watch::channel(Intent::Work);
+        let keeper = Keeper::new(Arc::clone(&fleet), farm, stop.clone());
+        let task = task::spawn("fleet keeper", keeper.run(intents));
+        Ok(Self { fleet, keeper: Some((task, intent)), stop })
+    }
+
+    /// Ends all machines that this process has launched, and the keeping.
+    pub async fn leave(self) -> Result<(), EngineError> {
+        let Some((keeper, intent)) = self.keeper else { return Ok(()) };
+        intent.send_replace(Intent::WindDown);
+        let mut left = self.fleet.own_machines().await?;
+        let begun = tokio::time::Instant::now();
+        while left > 0 && begun.elapsed() < PATIENCE && !keeper.is_finished() {
+            tokio::time::sleep(LOOK).await;
+            left = self.fleet.own_machines().await?;
+        }
+        if left > 0 {
+            tracing::warn!(
+                "{left} machines are not gone yet; they end themselves when their leases run out, and `croft fleet sweep` ends them before"
+            );
+        }
+        self.stop.cancel();
+        keeper.join().await?
+    }
+}
+
+/// Ends the machines of dead processes and the instances without a record, and returns how many there were.
+pub(super) async fn sweep(fleet: &Arc<Fleet>) -> Result<u64, EngineError> {
+    if fleet.pools.is_empty() {
+        return Ok(0);
+    }
+    let taken = fleet.db.machine_take_over(&fleet.owner).await?;
+    let farm = fleet.db.farm_id().await?;
+    let mut keeper = Keeper::new(Arc::clone(fleet), farm, CancellationToken::new());
+    let begun = tokio::time::Instant::now();
+    loop {
+        keeper.round(Intent::WindDown).await?;
+        let left = fleet.own_machines().await?;
+        if (left == 0 && keeper.looked_twice()) || begun.elapsed() >= PATIENCE {
+            let orphans = keeper.orphans();
+            keeper.finish().await?;
+            return if left == 0 {
+                Ok(taken + orphans)
+            } else {
+                Err(EngineError::Fleet(format!(
+                    "{left} machines are not gone after {} s; `croft fleet events` tells why, and they end themselves when their leases run out",
+                    PATIENCE.as_secs()
+                )))
+            };
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Fleet {
+    /// How many machines of this process are not gone.
+    async fn own_machines(&self) -> Result<usize, EngineError> {
+        let own = Some(self.owner.id());
+        let all = self.db.machine_list().await?;
+        let counts =
+            |r: &&crate::db::MachineRecord| r.pool.is_some() && r.owner == own && r.seen != Seen::Gone;
+        Ok(all.iter().filter(counts).count())
+    }
+
+    async fn ensure_local(&self) -> Result<MachineId, EngineError> {
+        let machine = NewMachine {
+            id: MachineId::new(self.clock.now()),
+            name: "local".to_owned(),
+            pool: None,
+            provider: "local".to_owned(),
+            shape: None,
+            why: "this machine".to_owned(),
+            replaces: None,
+            host_key: None,
+            slots: self.hub.slots(),
+            price: 0,
+        };
+        Ok(self.db.machine_ensure(machine).await?)
+    }
+
+    /// Sees to it that the builders that are always there are on record.
+    async fn ensure_builders(&self) -> Result<(), EngineError> {
+        for (at, builder) in self.builders.iter().enumerate() {
+            let machine = NewMachine {
+                id: MachineId::new(self.clock.now()),
+                name: builder.name.clone(),
+                pool: None,
+                provider: "ssh".to_owned(),
+                shape: None,
+                why: "configured as a builder".to_owned(),
+                replaces: None,
+                host_key: None,
+                slots: builder.builder.slots(),
+                price: 0,
+            };
+            let id = self.db.machine_ensure(machine).await?;
+            self.know(id, at);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! The loop that runs on the machine: POSIX shell, coreutils and /proc alone.
+
+use std::path::Path;
+
+use super::{HealthSettings, Notice};
+use crate::remote::ssh::shell_word;
+
+/// For each line on its input, which must be a word: renew the lease, then one line of JSON. What is not known is 0.
+const LOOP: &str = r#"
+disk() { stat -f -c '[%S,%b,%a,%c,%d]' -- "$1" 2>/dev/null || echo '[0,0,0,0,0]'; }
+while IFS= read -r word; do
+  renewed=false
+  if [ -n "$lease" ] && touch -- "$lease" 2>/dev/null; then renewed=true; fi
+  load=0; read -r load rest < /proc/loadavg
+  total=0; available=0
+  while read -r name amount rest; do
+    case $name in MemTotal:) total=$amount ;; MemAvailable:) available=$amount; break ;; esac
+  done < /proc/meminfo
+  told=$(notice 2>/dev/null | head -c 600 | base64 | tr -d '\n')
+  printf '{"word":"%s","renewed":%s,"time":"%s","store":%s,"build":%s,"tmp":%s,"load":%s,"memory":[%s,%s],"notice":"%s"}\n' \
+    "$word" "$renewed" "$(date +%s%3N)" "$(disk "$store")" "$(disk "$build")" "$(disk /tmp)" "$load" "$total" "$available" "$told"
+done
+"#;
+
+/// The command line for the login shell of the machine.
+pub(super) fn command(settings: &HealthSettings) -> String {
+    let text = |path: &Path| shell_word(&path.display().to_string());
+    let lease = settings.lease.as_deref().map(text).unwrap_or_default();
+    let notice = match &settings.notice {
+        Notice::None => ":".to_owned(),
+        Notice::File(path) => format!("if [ -e {path} ]; then cat -- {path}; fi", path = text(path)),
+        Notice::Command(command) => format!("eval {}", shell_word(command)),
+    };
+    let script = format!(
+        "lease={lease}\nstore={}\nbuild={}\nnotice() {{ {notice}\n}}\n{LOOP}",
+        text(&settings.store),
+        text(&settings.build),
+    );
+    format!("exec sh -c {}", shell_word(&script))
+}
