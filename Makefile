@@ -8,7 +8,7 @@ export CROFT_NIX_VERSIONS ?= /opt/croft-nix
 export PATH := $(PATH):/opt/croft-rust/bin
 CROFT = $(CARGO_TARGET_DIR)/release/croft
 
-.PHONY: help run build test lint bench fuzz clean
+.PHONY: help run build guest test lint bench fuzz clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -23,9 +23,14 @@ build: ## build croft
 	@bash scripts/setup.sh tools rust nix
 	cargo build --release --locked
 
+guest: ## the builder guest for virtual machines, in $(CACHE)/croft/guest
+	@bash scripts/setup.sh tools nix guest
+	nix/pins/fetch base nix/guest/pins.json
+	nix/guest/build $(CACHE)/croft/guest
+
 test: ## the whole test suite
-	@bash scripts/setup.sh tools rust nix versions
-	nix/pins/fetch all examples/django/pins.json
+	@bash scripts/setup.sh tools rust nix guest versions
+	nix/pins/fetch all examples/django/pins.json nix/guest/pins.json
 	cargo test --locked --no-fail-fast
 
 lint: ## format, clippy, docs

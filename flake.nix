@@ -45,6 +45,7 @@
       devShells = perSystem (pkgs: ifRust pkgs { default = pkgs.callPackage ./nix/devshell.nix { }; });
 
       nixosModules.default = import ./nix/module.nix { inherit self; };
+      nixosModules.builder = import ./nix/builder-image.nix;
 
       templates.default = {
         path = ./nix/templates/default;

@@ -14,6 +14,8 @@ mod measure;
 mod report;
 #[path = "peer/scenarios.rs"]
 mod scenarios;
+#[path = "peer/schedule.rs"]
+mod schedule;
 #[path = "peer/ssh.rs"]
 mod ssh;
 
@@ -27,15 +29,17 @@ type Outcome = Result<Figure, Box<dyn std::error::Error>>;
 /// A scenario, given how many rounds to run.
 type Scenario = fn(usize) -> Outcome;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("local-500", scenarios::local_500),
     ("known-2000", scenarios::known_2000),
     ("graph-100k-s", graph::measured_in_a_child),
-    ("ssh-500-on-1", ssh::ssh_500_on_1),
-    ("ssh-500-on-2", ssh::ssh_500_on_2),
-    ("ssh-500-on-4", ssh::ssh_500_on_4),
+    ("ssh-500-1", ssh::ssh_500_on_1),
+    ("ssh-500-2", ssh::ssh_500_on_2),
+    ("ssh-500-4", ssh::ssh_500_on_4),
     ("ssh-sleep-40", ssh::ssh_sleep_40),
     ("closure-1g", ssh::closure_1g),
+    ("sched-100k-p99-ms", schedule::sched_100k_p99),
+    ("makespan-10k", schedule::makespan_10k),
 ];
 
 fn main() -> ExitCode {

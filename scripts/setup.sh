@@ -1,6 +1,7 @@
 #!/bin/bash
 # setup.sh [PART...]: installs what building, running and testing croft need. Idempotent; quick when all is there.
-# Parts: tools, rust, nix, versions (newer Nixes for the test suite). Default: tools rust nix.
+# Parts: tools, rust, nix, guest (virtual machines as builders), versions (newer Nixes for the test suite).
+# Default: tools rust nix.
 # On Debian, as root, it installs; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -74,6 +75,17 @@ sandbox-paths = /bin/sh=/usr/bin/busybox
 substituters =
 cores = 1
 CONF
+}
+
+# What builds and boots nix/guest.
+part_guest() {
+  local wanted=()
+  command -v qemu-system-x86_64 >/dev/null || wanted+=(qemu-system-x86)
+  PATH=$PATH:/usr/sbin:/sbin command -v debugfs >/dev/null || wanted+=(e2fsprogs)
+  command -v cpio >/dev/null || wanted+=(cpio)
+  command -v dpkg-deb >/dev/null || wanted+=(dpkg)
+  command -v ssh-keygen >/dev/null || wanted+=(openssh-client)
+  [ ${#wanted[@]} = 0 ] || install "${wanted[@]}"
 }
 
 # Two newer Nixes beside the machine's own, for the test suite: CROFT_NIX_VERSIONS/<version>/bin/nix.

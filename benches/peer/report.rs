@@ -10,7 +10,7 @@ use super::measure::Samples;
 /// Least and most of one side.
 type Range = (f64, f64);
 
-/// What a scenario came to. `croft` and `peer` are medians in seconds.
+/// What a scenario came to. `croft` and `peer` are medians: in seconds, or without a peer in the figure's unit.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     value: f64,
@@ -54,6 +54,25 @@ impl Figure {
             goal,
             aim,
             peak_mib: Some(peak_mib),
+        }
+    }
+
+    /// A quantity of croft's that is no time of a whole program: the median of the rounds.
+    pub(crate) fn own(values: &[f64], unit: &str, (goal, aim): (f64, f64)) -> Self {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let value = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+        let range = (values.first().copied().unwrap_or(value), values.last().copied().unwrap_or(value));
+        Self {
+            value,
+            unit: unit.to_owned(),
+            croft: value,
+            peer: None,
+            croft_range: range,
+            peer_range: None,
+            goal,
+            aim,
+            peak_mib: None,
         }
     }
 
@@ -102,11 +121,12 @@ fn file() -> PathBuf {
 
 /// Prints a figure as a row of the table.
 pub(crate) fn row(name: &str, figure: &Figure) {
-    let side = |median: f64, (least, most): Range| format!("{median:.2} s ({least:.2}-{most:.2})");
+    let unit = if figure.unit == "ratio" && figure.peer.is_some() { "s" } else { &figure.unit };
+    let side = |median: f64, (least, most): Range| format!("{median:.2} {unit} ({least:.2}-{most:.2})");
     let peer = figure.peer.zip(figure.peer_range).map_or("-".to_owned(), |(m, r)| side(m, r));
     let peak = figure.peak_mib.map(|peak| format!(", peak {peak:.0} MiB")).unwrap_or_default();
     println!(
-        "{name:<14} {value:>7.3} {unit:<6} croft {croft:<22} nix {peer:<22} {grade} (goal {goal}, aim {aim}){peak}",
+        "{name:<17} {value:>7.3} {unit:<6} croft {croft:<22} nix {peer:<22} {grade} (goal {goal}, aim {aim}){peak}",
         value = figure.value,
         unit = figure.unit,
         croft = side(figure.croft, figure.croft_range),

@@ -29,9 +29,9 @@ const TRIVIAL: (f64, f64) = (0.2, 0.1);
 const SLEEP: (f64, f64) = (1.15, 1.1);
 const CLOSURE: (f64, f64) = (1.0, 0.9);
 /// Builds at once on each machine.
-const SLOTS: usize = 4;
+const SLOTS: u32 = 4;
 /// Tasks of one machine that are under way: in a slot, on their way there, or back.
-const UNDER_WAY: usize = 2 * SLOTS;
+const UNDER_WAY: u32 = 2 * SLOTS;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -51,14 +51,14 @@ pub(crate) fn ssh_500_on_4(rounds: usize) -> Outcome {
 }
 
 fn trivial(rounds: usize, machines: usize) -> Outcome {
-    const COUNT: usize = 500;
+    const COUNT: u32 = 500;
     // Nix takes minutes for all, and as long for each.
-    const OF_PEER: usize = 50;
+    const OF_PEER: u32 = 50;
     let lab = Lab::new(machines)?;
     let (mut croft, mut peer) = (Samples::default(), Samples::default());
     for round in 0..rounds {
-        croft.add(lab.croft(&many(&format!("c{round}"), COUNT, "echo > $out"))? / COUNT as u32);
-        peer.add(lab.nix(&many(&format!("n{round}"), OF_PEER, "echo > $out"))? / OF_PEER as u32);
+        croft.add(lab.croft(&many(&format!("c{round}"), COUNT, "echo > $out"))? / COUNT);
+        peer.add(lab.nix(&many(&format!("n{round}"), OF_PEER, "echo > $out"))? / OF_PEER);
     }
     Ok(Figure::ratio(&croft, &peer, TRIVIAL))
 }
@@ -82,7 +82,8 @@ pub(crate) fn closure_1g(rounds: usize) -> Outcome {
         let (task, input) = lab.large_input(&format!("large-{round}"))?;
         peer.add(lab.nix_copy(&input)?);
         lab.hosts[0].ask("nix-store --gc > /dev/null 2>&1");
-        let builder = lab.builder(&lab.hosts[0]);
+        let host = &lab.hosts[0];
+        let builder = Builder::over_ssh(host.target(), lab.hub.pool.clone(), SLOTS, FarSettings::default());
         let begun = Instant::now();
         let sent = lab.runtime.block_on(builder.send(&task, &CancellationToken::new()));
         croft.add(begun.elapsed());
@@ -94,7 +95,7 @@ pub(crate) fn closure_1g(rounds: usize) -> Outcome {
 }
 
 /// A list of `count` derivations that nobody has built.
-fn many(name: &str, count: usize, script: &str) -> String {
+fn many(name: &str, count: u32, script: &str) -> String {
     let mut list = String::from("[");
     for number in 0..count {
         // Writing to a string cannot fail.
@@ -105,9 +106,10 @@ fn many(name: &str, count: usize, script: &str) -> String {
 
 /// Machines and a hub.
 struct Lab {
+    runtime: Runtime,
+    builders: Vec<Builder>,
     hub: Hub,
     hosts: Vec<Host>,
-    runtime: Runtime,
 }
 
 impl Lab {
@@ -115,11 +117,13 @@ impl Lab {
         let runtime = Runtime::new()?;
         let plans = vec![Plan::default(); machines];
         let hosts = runtime.block_on(hosts::start(&plans)).ok_or("no machines can be made here")?;
-        Ok(Self { hub: Hub::new(hosts::busybox()), hosts, runtime })
-    }
-
-    fn builder(&self, host: &Host) -> Builder {
-        Builder::over_ssh(host.target(), self.hub.pool.clone(), SLOTS as u32, FarSettings::default())
+        let hub = Hub::new(hosts::busybox());
+        let builder =
+            |host: &Host| Builder::over_ssh(host.target(), hub.pool.clone(), SLOTS, FarSettings::default());
+        let lab = Self { builders: hosts.iter().map(builder).collect(), runtime, hub, hosts };
+        // Machines that have joined have built something before.
+        lab.croft(&many("warm", SLOTS * 4, "echo > $out"))?;
+        Ok(lab)
     }
 
     /// Makes all derivations of a list, each machine as many as it can.
@@ -127,10 +131,11 @@ impl Lab {
         let tasks = self.hub.tasks(list);
         let begun = Instant::now();
         self.runtime.block_on(async {
-            let queue = Arc::new(std::sync::Mutex::new(tasks));
             let mut workers = TaskSet::new("worker", CancellationToken::new());
-            for host in &self.hosts {
-                let (builder, slots) = (self.builder(host), Arc::new(Semaphore::new(SLOTS)));
+            for (number, builder) in self.builders.iter().enumerate() {
+                let mine = tasks.iter().skip(number).step_by(self.builders.len()).cloned().collect();
+                let (queue, slots) =
+                    (Arc::new(std::sync::Mutex::new(mine)), Arc::new(Semaphore::new(SLOTS as usize)));
                 for _ in 0..UNDER_WAY {
                     workers.spawn(work(builder.clone(), Arc::clone(&slots), Arc::clone(&queue)));
                 }
@@ -147,13 +152,13 @@ impl Lab {
     fn nix(&self, list: &str) -> Result<Duration, Failure> {
         let drvs: Vec<String> =
             self.hub.tasks(list).iter().map(|task| format!("/nix/store/{}", task.drv)).collect();
-        let builders: Vec<String> = self.hosts.iter().map(|host| self.nix_builder(host)).collect();
+        let builders: Vec<String> = self.hosts.iter().map(Self::nix_builder).collect();
         let mut command = self.hub.command("nix-store");
         command.args(["--realise", "--max-jobs", "0", "--builders", &builders.join(" ; ")]).args(&drvs);
-        self.timed(command)
+        Self::timed(command)
     }
 
-    fn nix_builder(&self, host: &Host) -> String {
+    fn nix_builder(host: &Host) -> String {
         let key = host.dir.path().join("id");
         format!("ssh-ng://root@{} {}-linux {} {SLOTS} 1", host.address, std::env::consts::ARCH, key.display())
     }
@@ -163,10 +168,10 @@ impl Lab {
         let mut command = self.hub.command("nix");
         let url = format!("ssh-ng://root@{}?ssh-key={}", host.address, host.dir.path().join("id").display());
         command.args(["copy", "--no-check-sigs", "--to", &url, path]);
-        self.timed(command)
+        Self::timed(command)
     }
 
-    fn timed(&self, mut command: Command) -> Result<Duration, Failure> {
+    fn timed(mut command: Command) -> Result<Duration, Failure> {
         command.env(
             "NIX_SSHOPTS",
             "-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
@@ -179,17 +184,7 @@ impl Lab {
 
     /// A task with 1 GiB of input in the hub's store, and that input.
     fn large_input(&self, name: &str) -> Result<(Task, String), Failure> {
-        let file = self.hub.dir.path().join(name);
-        let made = Command::new("sh")
-            .args(["-c", "head -c 1073741824 /dev/urandom > \"$1\"", "sh"])
-            .arg(&file)
-            .status()?;
-        let added = self.hub.command("nix-store").arg("--add").arg(&file).output()?;
-        std::fs::remove_file(&file)?;
-        let path = String::from_utf8(added.stdout)?.trim().to_owned();
-        if !made.success() || path.is_empty() {
-            return Err("the large input cannot be made".into());
-        }
+        let path = self.hub.add_random(name, 1 << 30);
         let list = format!("[ (drv \"{name}\" {{ input = builtins.storePath {path}; }} \"echo > $out\") ]");
         let task = self.hub.tasks(&list).pop().ok_or("no task")?;
         Ok((task, path))

@@ -211,6 +211,8 @@ pub(super) enum FleetVerb {
         /// How many events
         #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
         limit: u32,
+        #[command(flatten)]
+        form: Form,
     },
     /// Give a machine no new work; what runs goes on
     Drain {

@@ -58,13 +58,15 @@ pub(super) async fn open(config: &Config) -> Result<Arc<Farm>, CliError> {
     let db = database(config).await?;
     let owner = Arc::new(db.owner_register().await?);
     let builder = Builder::local(StoreAccess::new(settings.nix.clone()), slots(&settings));
-    let fleet = fleet(config, &db, &owner, &builder).await?;
+    let cache = binary_cache(config)?;
+    let fleet = fleet(config, &db, &owner, &builder, cache.as_ref()).await?;
     Ok(Arc::new(Farm {
         db,
         owner,
         evaluator: Evaluator::new(eval_settings(&settings)),
         builder,
         fleet,
+        cache,
         files: StoreFiles::new(settings.nix.clone()),
         logs: config.state_dir.join("logs"),
         clock: clock(),
@@ -79,6 +81,7 @@ async fn fleet(
     db: &Db,
     owner: &Arc<OwnerGuard>,
     hub: &Builder,
+    cache: Option<&BinaryCache>,
 ) -> Result<Arc<Fleet>, CliError> {
     let settings = &config.settings;
     let alone =
@@ -86,8 +89,7 @@ async fn fleet(
     let parts = if alone {
         FleetParts::alone(settings.fleet.clone())
     } else {
-        let cache = BinaryCache::open(&settings.cache, &config.state_dir)?;
-        machines::parts(config, db.farm_id().await?, hub, cache.as_ref()).await?
+        machines::parts(config, db.farm_id().await?, hub, cache).await?
     };
     Ok(Fleet::new(db.clone(), Arc::clone(owner), clock(), hub.clone(), parts))
 }

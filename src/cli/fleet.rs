@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    args::{Common, FleetArgs, FleetVerb},
+    args::{Common, FleetArgs, FleetVerb, Form},
     exit::CliError,
     farm, out,
     out::Dress,
@@ -79,7 +79,7 @@ pub(super) async fn run(common: &Common, args: FleetArgs) -> Result<u8, CliError
     let db = farm::database(&config).await?;
     match &args.verb {
         None => list(common, &db, &args).await,
-        Some(FleetVerb::Events { name, limit }) => events(&db, &args, name.as_deref(), *limit).await,
+        Some(FleetVerb::Events { name, limit, form }) => events(&db, *form, name.as_deref(), *limit).await,
         Some(FleetVerb::Drain { name }) => {
             hold(&db, name, Some(Hold::Drain), "takes no new work; what runs goes on").await
         }
@@ -161,13 +161,13 @@ async fn list(common: &Common, db: &Db, args: &FleetArgs) -> Result<u8, CliError
     Ok(0)
 }
 
-async fn events(db: &Db, args: &FleetArgs, name: Option<&str>, limit: u32) -> Result<u8, CliError> {
+async fn events(db: &Db, form: Form, name: Option<&str>, limit: u32) -> Result<u8, CliError> {
     let machine = match name {
         Some(name) => Some(db.machine_by_name(name).await?.id),
         None => None,
     };
     let events = db.machine_event_list(machine, limit).await?;
-    if args.form.json {
+    if form.json {
         let line = |e: MachineEvent| Event { at: e.at, machine: e.name, kind: e.kind, words: e.words };
         out::json(&events.into_iter().map(line).collect::<Vec<_>>());
         return Ok(0);

@@ -82,6 +82,9 @@ fn work(plan: &Preview) -> String {
     if !plan.estimate.wall.is_zero() {
         text.push_str(&format!(", about {}", words::span(plan.estimate.wall)));
     }
+    if let Some(cost) = plan.cost {
+        text.push_str(&format!(", cost at least {cost}"));
+    }
     if plan.estimate.unknown > 0 {
         text.push_str(&format!(" ({} never built before)", plan.estimate.unknown));
     }

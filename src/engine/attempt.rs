@@ -103,7 +103,12 @@ async fn bring_home(
         | AttemptOutcome::Cancelled => return seat.in_the_light_of(outcome),
     };
     match seat.builder().fetch(task, &outputs, &workshop.cancel).await {
-        Ok(()) => AttemptOutcome::Passed,
+        Ok(()) => {
+            if let Some(pusher) = &workshop.pusher {
+                pusher.push(outputs.into_values().collect());
+            }
+            AttemptOutcome::Passed
+        }
         Err(outcome) => seat.in_the_light_of(outcome),
     }
 }

@@ -14,10 +14,12 @@ use super::{
     lock::lock,
     planner::{PlannedBatch, Planner},
     publish::publish,
+    push::{Pusher, Pushing},
     run_job::Workshop,
     verdict,
 };
 use crate::{
+    config::PushScope,
     db::{NewRun, Totals},
     eval::{LockedFlake, SystemSelection},
     ids::RunId,
@@ -126,11 +128,15 @@ impl Pipeline {
         let (report, reports) = mpsc::channel(1024);
         let find = self.find(recalled, &wanted, found);
         let plan = self.plan(finds, batch, report.clone());
-        let dispatch = self.dispatcher(report).run(batches);
+        let (pusher, pushing) = self.pusher();
+        let dispatch = self.dispatcher(report, pusher).run(batches);
         let publish = publish(&self.farm, self.run, reports, &self.events);
         // Each stage ends when the one before it has; the first error in this order is the cause of the others.
         let (find, plan, dispatch, publish) = tokio::join!(find, plan, dispatch, publish);
         dispatch?;
+        if let Some(pushing) = pushing {
+            pushing.finish().await?;
+        }
         let cells = publish?;
         find?;
         let seen = plan?;
@@ -169,9 +175,19 @@ impl Pipeline {
         Ok(())
     }
 
-    fn dispatcher(&self, reports: mpsc::Sender<Report>) -> Dispatcher {
-        let workshop =
-            Workshop { farm: Arc::clone(&self.farm), events: self.events.clone(), cancel: self.stop.clone() };
+    /// What writes to the binary cache, if there is one.
+    fn pusher(&self) -> (Option<Pusher>, Option<Pushing>) {
+        let cache = self.farm.cache.clone().filter(|cache| cache.scope() != PushScope::None);
+        cache.map(|cache| Pusher::start(cache, self.farm.builder.pool().clone())).unzip()
+    }
+
+    fn dispatcher(&self, reports: mpsc::Sender<Report>, pusher: Option<Pusher>) -> Dispatcher {
+        let workshop = Workshop {
+            farm: Arc::clone(&self.farm),
+            events: self.events.clone(),
+            cancel: self.stop.clone(),
+            pusher,
+        };
         Dispatcher::new(self.run, workshop, self.conduct.on_failure, self.conduct.max_jobs, reports)
     }
 

@@ -144,6 +144,10 @@ impl Dispatcher {
                         cancel.cancel();
                     }
                 }
+                error = broken(&mut self.stay) => {
+                    failed.get_or_insert(error);
+                    cancel.cancel();
+                }
                 () = moved(&mut changes) => {}
                 _ = tick.tick() => self.tell_queue().await?,
                 () = cancel.cancelled(), if !cancelled => cancelled = true,
@@ -331,6 +335,14 @@ impl Dispatcher {
     async fn tell(&self, report: Report) {
         // The publisher ends only after this loop; if it broke, its own error ends the run.
         self.reports.send(report).await.ok();
+    }
+}
+
+/// Waits until the keeping of the fleet breaks.
+async fn broken(stay: &mut Option<Stay>) -> EngineError {
+    match stay {
+        Some(stay) => stay.broken().await,
+        None => std::future::pending().await,
     }
 }
 

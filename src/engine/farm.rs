@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::{error::EngineError, fleet::Fleet};
 use crate::{
-    cache::{StoreFiles, StoredReport},
+    cache::{BinaryCache, StoreFiles, StoredReport},
     clock::SharedClock,
     config::Settings,
     db::{Db, OwnerGuard, Project},
@@ -44,6 +44,8 @@ pub struct Farm {
     pub builder: Builder,
     /// The machines.
     pub fleet: Arc<Fleet>,
+    /// The farm's binary cache, if it has one.
+    pub cache: Option<BinaryCache>,
     /// The files of the store.
     pub files: StoreFiles,
     /// Where logs are.

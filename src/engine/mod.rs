@@ -25,6 +25,7 @@ mod planner;
 mod preview;
 mod probe;
 mod publish;
+mod push;
 mod queue;
 mod run_job;
 mod tap;

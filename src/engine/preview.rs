@@ -21,6 +21,7 @@ use crate::{
     nix::System,
     plan::{Estimate, estimate},
     report::{CellReport, Summary, excluded_cells},
+    schedule::cost::Money,
 };
 
 /// A plan, as `croft plan` shows it.
@@ -43,6 +44,8 @@ pub struct Preview {
     pub substitutions: usize,
     /// How long it would take.
     pub estimate: Estimate,
+    /// What machines on demand would cost for that at least; none where no machine has a price.
+    pub cost: Option<Money>,
     /// The matrices, with the order of their axes.
     #[serde(skip)]
     pub matrices: Vec<(System, Matrix)>,
@@ -108,6 +111,7 @@ pub async fn preview(
     if request.slice.is_whole() {
         reports.extend(matrices.iter().flat_map(|(system, matrix)| excluded_cells(system, matrix)));
     }
+    let estimate = estimate(planner.needed(), |node| planner.expected(node), farm.fleet.most_slots());
     let count = |need| planner.needed().iter().filter(|item| item.need == need).count();
     Ok(Preview {
         v: 1,
@@ -117,7 +121,8 @@ pub async fn preview(
         cells: reports,
         derivations: count(Need::Build),
         substitutions: count(Need::Substitute),
-        estimate: estimate(planner.needed(), |node| planner.expected(node), farm.builder.slots()),
+        estimate,
+        cost: farm.fleet.cost_of(estimate.work),
         matrices,
     })
 }

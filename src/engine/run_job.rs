@@ -14,6 +14,7 @@ use super::{
     farm::Farm,
     fleet::Seat,
     job::{Job, JobEnd, Origin, Retry, Step, Way},
+    push::Pusher,
     tap::{Tap, backoff},
 };
 use crate::{
@@ -37,6 +38,8 @@ pub(super) struct Workshop {
     pub(super) farm: Arc<Farm>,
     pub(super) events: Events,
     pub(super) cancel: CancellationToken,
+    /// Takes outputs for the binary cache, if there is one.
+    pub(super) pusher: Option<Pusher>,
 }
 
 /// What a claim came to.

@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn escapes_and_floods_become_one_short_line() {
-        assert_eq!(harmless(b"\x1b[31mred\x07\nnext\xff"), "[31mred next \u{fffd}".replace("next ", "next"));
+        assert_eq!(harmless(b"\x1b[31mred\x07\nnext\xff"), "[31mred next\u{fffd}");
         assert_eq!(harmless("a\u{202e}b".as_bytes()), "a b");
         let flood = harmless(&vec![b'x'; 1 << 20]);
         assert_eq!(flood.chars().count(), MAX + 2);

@@ -197,7 +197,9 @@ impl Builder {
             },
             Place::There(far) => far.disk_is_full().boxed(),
         };
-        carry_out(self.pool(), order, limits, log, &disk_is_full, cancel).await
+        let ended = carry_out(self.pool(), order, limits, log, &disk_is_full, cancel).await;
+        hang_up_if_lost(self.pool(), &ended.realised.outcome);
+        ended
     }
 
     /// Gives a success the outputs that Nix did not name, and remembers them.
@@ -246,6 +248,17 @@ async fn unless_cancelled(
     };
     match ended {
         Ok(()) => Ok(()),
-        Err(error) => Err(far.outcome(&error).await),
+        Err(error) => {
+            let outcome = far.outcome(&error).await;
+            hang_up_if_lost(&far.pool, &outcome);
+            Err(outcome)
+        }
+    }
+}
+
+/// What took one connection has often taken the others too, and the next attempt should not find that out again.
+fn hang_up_if_lost(pool: &Pool, outcome: &AttemptOutcome) {
+    if matches!(outcome, AttemptOutcome::Infra { cause: InfraCause::ConnectionLost, .. }) {
+        pool.hang_up_idle();
     }
 }

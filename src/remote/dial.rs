@@ -74,7 +74,7 @@ pub enum DialError {
         /// The command that was run there.
         command: String,
         /// What went wrong.
-        source: ClientError,
+        source: Box<ClientError>,
         /// The last words on standard error.
         said: Option<String>,
     },

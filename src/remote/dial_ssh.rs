@@ -75,7 +75,12 @@ impl SshStore {
     }
 
     fn failed(&self, source: ClientError, said: Option<String>) -> DialError {
-        DialError::Remote { target: self.target.shown(), command: self.target.daemon.clone(), source, said }
+        DialError::Remote {
+            target: self.target.shown(),
+            command: self.target.daemon.clone(),
+            source: Box::new(source),
+            said,
+        }
     }
 
     /// `ssh` does not tell which key it found.

@@ -48,7 +48,7 @@ impl Far {
         let monitor = Monitor::new(Arc::clone(store.transport()), settings.health);
         Self {
             has_cache: store.has_cache(),
-            pool: Pool::of(Access::Ssh(store)),
+            pool: Pool::of(Access::Ssh(Box::new(store))),
             hub,
             arrivals: Arrivals::default(),
             holdings: Mutex::default(),

@@ -20,6 +20,7 @@ mod dial;
 mod dial_ssh;
 mod far;
 mod fetch;
+mod garbage;
 mod health;
 mod holdings;
 mod local_disk;

@@ -23,7 +23,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub(super) enum Access {
     Store(StoreAccess),
-    Ssh(SshStore),
+    Ssh(Box<SshStore>),
 }
 
 impl Pool {

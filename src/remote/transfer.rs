@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// How long a transfer may stand still.
-const STALLED: Duration = Duration::from_secs(120);
+const STALLED: Duration = Duration::from_secs(80);
 /// How long a question to a daemon may take.
-const ANSWER: Duration = Duration::from_secs(120);
+const ANSWER: Duration = Duration::from_secs(80);
 /// How often a transfer is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 

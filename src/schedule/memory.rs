@@ -76,7 +76,8 @@ struct Boots {
     paused_until: Option<Timestamp>,
 }
 
-/// What launches have come to lately. It is lost with the process, which costs a few launches that fail again.
+/// What launches have come to lately. It is lost with the process, which costs a few launches that fail again; only
+/// the orders of the last minute are told again by a process that begins, from the record ([`Self::ordered`]).
 #[derive(Debug, Clone, Default)]
 pub struct LaunchMemory {
     no_capacity: BTreeMap<(PoolName, Shape), Timestamp>,

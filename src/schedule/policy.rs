@@ -9,7 +9,7 @@ mod lives;
 mod pool;
 
 pub(super) use pool::PoolPlan;
-pub use pool::{Blocker, offer as offer_of_pool};
+pub use pool::{Blocker, offer};
 
 use std::fmt;
 

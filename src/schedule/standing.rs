@@ -41,6 +41,11 @@ pub enum Closed {
         /// What happened.
         why: String,
     },
+    /// It has just failed so many times in a row.
+    Failing {
+        /// How many.
+        times: u32,
+    },
     /// A person took it out.
     Operator,
     /// Something is wrong with it, such as a full disk.
@@ -61,6 +66,9 @@ impl fmt::Display for Closed {
             Self::Leaving(Some(why)) => write!(f, "is on its way out: {why}"),
             Self::Interrupted => f.write_str("is taken back by its provider"),
             Self::Quarantine { until, why } => write!(f, "is in quarantine until {until}: {why}"),
+            Self::Failing { times } => {
+                write!(f, "has just failed {times} times in a row by infrastructure")
+            }
             Self::Operator => f.write_str("was taken out by a person"),
             Self::Unfit(why) => write!(f, "is not fit: {why}"),
             Self::Budget { until } => {

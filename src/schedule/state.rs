@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    config::PoolName,
+    config::{FleetSettings, PoolName},
     ids::MachineId,
     lifecycle::{Phase, Seen, Shape, Wanted},
 };
@@ -117,8 +117,9 @@ impl MachineState {
         }
     }
 
-    /// Whether it takes work, and if not, why not.
-    pub fn standing(&self, budget: Option<Timestamp>) -> Standing {
+    /// Whether it takes work, and if not, why not. `budget` is until when its pool's budget is used up, see
+    /// [`super::budget_until`].
+    pub fn standing(&self, fleet: &FleetSettings, budget: Option<Timestamp>) -> Standing {
         let closed = match (self.wanted, self.seen) {
             (_, Seen::Gone) | (Wanted::Gone | Wanted::Dormant, _) => Some(Closed::Leaving(None)),
             (Wanted::Up, Seen::Requested | Seen::Booting | Seen::Dormant) => Some(Closed::Joining),
@@ -130,6 +131,10 @@ impl MachineState {
                     Some(Closed::Quarantine { until: *until, why: why.clone() })
                 }
                 (None, Some(unfit)) => Some(Closed::Unfit(unfit.why.clone())),
+                // The policy ends it or puts it in quarantine with its next decision; until then it gets no more.
+                (None, None) if self.infra_in_a_row >= fleet.quarantine_after => {
+                    Some(Closed::Failing { times: self.infra_in_a_row })
+                }
                 (None, None) => budget.map(|until| Closed::Budget { until }),
             },
         };

@@ -158,6 +158,11 @@ impl FleetView {
         self.probation = probation;
     }
 
+    /// Whether only proved machines take work now.
+    pub fn is_on_probation(&self) -> bool {
+        self.probation.is_some()
+    }
+
     /// What is known of a builder.
     pub fn builder(&self, id: MachineId) -> Option<&BuilderView> {
         self.builders.get(&id).map(|builder| &builder.view)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Schedule, Stage,
-    policy::{Blocker, PoolPlan},
+    policy::{Blocker, PoolPlan, offer},
     standing::Closed,
     state::FleetState,
     view::FleetView,
@@ -172,7 +172,7 @@ impl Situation<'_> {
         }
         let full = matches!(first, None | Some((_, Blocker::Full { .. })));
         match first {
-            Some((pool, why)) if !(full && !open.is_empty()) => {
+            Some((pool, why)) if !full || open.is_empty() => {
                 let until = [why.until(), slot].into_iter().flatten().min();
                 Outlook { reason: WaitReason::Pool { pool, why }, until }
             }
@@ -205,8 +205,9 @@ impl Situation<'_> {
     fn closed(&self, class: &Class, drv: &str) -> Outlook {
         let closed: Vec<(MachineId, &Closed)> = self.view.closed_for(class).collect();
         let Some((machine, why)) = closed.first() else {
+            let of_pools = self.pools.iter().map(offer);
             let offers: Vec<Offer> =
-                self.view.builders().map(|builder| builder.offer.as_ref().clone()).collect();
+                self.view.builders().map(|builder| builder.offer.as_ref().clone()).chain(of_pools).collect();
             let reason = unmet(&offers, class, drv).map_or(WaitReason::Room, WaitReason::Unmet);
             return Outlook { reason, until: None };
         };
@@ -216,6 +217,7 @@ impl Situation<'_> {
             | Closed::Unreachable
             | Closed::Leaving(_)
             | Closed::Interrupted
+            | Closed::Failing { .. }
             | Closed::Operator
             | Closed::Unfit(_) => None,
         };

@@ -152,7 +152,7 @@ fn life(cloud: &Cloud) {
     cloud.bridge.wait_for("the end of the first", |machines| !machines.contains_key(first.id.as_str()));
     assert!(!cloud.ssh(&first, "true").status.success(), "it still answers");
     // Its own end is the instance's, since it was launched so. The connection breaks off under it.
-    cloud.ssh(&second, "poweroff");
+    cloud.ssh(&second, "poweroff -f");
     cloud.wait_until(&second, InstanceState::Gone);
     cloud.bridge.wait_for("the end of the second", BTreeMap::is_empty);
     let listed = cloud.ask(async move |provider| provider.list().await.unwrap());

@@ -70,7 +70,7 @@ async fn a_machine_at_the_list_price_names_its_zone_and_no_market() {
     assert!(!seen.parameters.keys().any(|name| name.starts_with("InstanceMarketOptions")));
     assert!(!seen.parameters.keys().any(|name| name.starts_with("CpuOptions")));
     assert_eq!(seen.parameters.get("SubnetId"), None);
-    assert_eq!(seen.parameters.get("BlockDeviceMapping.1.Ebs.VolumeSize"), None);
+    assert_eq!(seen.parameters["BlockDeviceMapping.1.Ebs.VolumeSize"], "8", "the image's own");
     assert_eq!(seen.parameters["BlockDeviceMapping.1.Ebs.DeleteOnTermination"], "true");
 }
 

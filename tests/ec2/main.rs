@@ -12,6 +12,7 @@ mod fake_ec2;
 mod moto;
 
 mod bridged;
+mod docs;
 mod dormancy;
 mod errors;
 mod launch;

@@ -49,6 +49,10 @@ async fn neither_logs_nor_words_hold_a_key() {
     provider.terminate(&launched.id).await.unwrap();
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(log.contains("whether spot instances are about to be taken back is not known"), "{log}");
+    assert!(
+        log.contains("aws_smithy_runtime"),
+        "the SDK itself logs nothing: does the test see its lines? {log}"
+    );
     let shown = format!("{log}\n{provider:?}\n{order:?}\n{error:?}\n{error}");
     let encoded = BASE64_STANDARD.encode(format!("{HOST_KEY}\n"));
     // The same within the base64 of the whole user data.

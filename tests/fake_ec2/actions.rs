@@ -162,7 +162,9 @@ fn describe_images(world: &World, form: &Form) -> Result<String, Refusal> {
             let message = format!("The image id '[{id}]' does not exist");
             return Err(Refusal::new("InvalidAMIID.NotFound", &message));
         }
-        items.push(text("imageId", id) + &text("rootDeviceName", "/dev/xvda"));
+        let disk = text("deviceName", "/dev/xvda") + &element("ebs", &element("volumeSize", "8"));
+        let disks = list("blockDeviceMapping", [disk]);
+        items.push(text("imageId", id) + &text("rootDeviceName", "/dev/xvda") + &disks);
     }
     Ok(list("imagesSet", items))
 }

@@ -61,6 +61,16 @@ async fn a_machine_tells_how_it_is_and_renews_its_lease_when_it_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_notice_may_come_from_a_command_and_one_that_hangs_holds_nothing_up() {
+    let Some(lab) = Lab::one().await else { return };
+    let notice = Notice::Command("echo \"it's soon\"; exec sleep 1000".to_owned());
+    let builder = watched(&lab, HealthSettings { notice, ..HealthSettings::default() });
+    let health = builder.health(&SystemClock).await.unwrap().unwrap();
+    assert_eq!(health.notice.as_deref(), Some("it's soon"));
+    assert!(!health.lease_renewed, "there is none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_good_machine_joins() {
     let Some(lab) = Lab::one().await else { return };
     let builder = watched(&lab, HealthSettings::default());

@@ -68,9 +68,8 @@ pub(crate) async fn start(plans: &[Plan]) -> Option<Vec<Host>> {
     let client_key = Arc::new(KeyPair::generate("croft-test").unwrap());
     let hosts: Vec<Host> = plans.iter().map(|plan| Host::start(plan, &client_key)).collect();
     for host in &hosts {
-        if wait_for_ssh(&host.address, 22, Duration::from_secs(30)).await.is_err() {
-            panic!("{} did not start: {}", host.address, host.log());
-        }
+        let up = wait_for_ssh(&host.address, 22, Duration::from_secs(30)).await;
+        assert!(up.is_ok(), "{} did not start: {}", host.address, host.log());
     }
     Some(hosts)
 }
@@ -170,6 +169,12 @@ impl Host {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// How many bytes have been sent to it.
+    pub(crate) fn bytes_sent_there(&self) -> u64 {
+        let counter = format!("/sys/class/net/{}/statistics/tx_bytes", self.link);
+        fs::read_to_string(counter).unwrap().trim().parse().unwrap()
+    }
+
     /// Kills the processes inside whose name is `name`, but for the first.
     pub(crate) fn kill(&self, name: &str) {
         self.ask(&format!(
@@ -243,7 +248,7 @@ fn free_number() -> (usize, File) {
 }
 
 /// What runs first inside.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = "
 set -e
 until ip link show eth0 > /dev/null 2>&1; do sleep 0.01; done
 ip addr add @address@/30 dev eth0
@@ -265,7 +270,7 @@ mount -t tmpfs -o mode=1777 tmpfs /tmp
 cd /
 . /run/host/daemon
 exec /usr/sbin/sshd -D -e -f /run/host/sshd_config
-"#;
+";
 
 fn write_files(dir: &Path, plan: &Plan, number: usize, host_key: &KeyPair, client_key: &KeyPair) {
     for folder in ["nix", "nix/store", "nix/var", "nix/var/nix", "etc-nix", "host"] {
@@ -287,10 +292,10 @@ fn write_files(dir: &Path, plan: &Plan, number: usize, host_key: &KeyPair, clien
     // Nix kills whatever runs as a build user before it uses that: a machine needs users that no other has.
     let ids: Vec<usize> = (0..BUILD_USERS).map(|user| 100_000 + number * BUILD_USERS + user).collect();
     let name = |id: &usize| format!("croft-build{id}");
-    let builders: String =
-        ids.iter().map(|id| format!("{}:x:{id}:4243::/var/empty:/bin/false\n", name(id))).collect();
+    let builder = |id| format!("{}:x:{id}:4243::/var/empty:/bin/false", name(id));
+    let builders = ids.iter().map(builder).collect::<Vec<_>>().join("\n");
     let root = "root:x:0:0:root:/root:/bin/sh";
-    write("passwd", &format!("{root}\n{others}\n{USER}:x:4242:4242::/:/bin/sh\n{builders}"));
+    write("passwd", &format!("{root}\n{others}\n{USER}:x:4242:4242::/:/bin/sh\n{builders}\n"));
     let groups = fs::read_to_string("/etc/group").unwrap();
     let members = ids.iter().map(name).collect::<Vec<_>>().join(",");
     write("group", &format!("{groups}\n{USER}:x:4242:\ncroft-build:x:4243:{members}\n"));

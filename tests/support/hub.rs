@@ -90,6 +90,35 @@ impl Hub {
         self.tasks(&format!("[ (drv \"{name}\" {{}} ''{script}'') ]")).remove(0)
     }
 
+    /// Adds a file of random bytes, which refers to nothing; its absolute path.
+    pub(crate) fn add_random(&self, name: &str, size: u64) -> String {
+        let file = self.dir.path().join(name);
+        let mut source = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), size);
+        std::io::copy(&mut source, &mut fs::File::create(&file).unwrap()).unwrap();
+        let added = self.command("nix-store").arg("--add").arg(&file).output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+        fs::remove_file(file).unwrap();
+        String::from_utf8(added.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Signs a path and copies it to a binary cache in `folder`; the public key of the signature.
+    pub(crate) fn copy_to_cache(&self, path: &str, folder: &Path) -> String {
+        let key = self.dir.path().join("cache-key");
+        let public = self.dir.path().join("cache-key.pub");
+        let run = |mut command: Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{command:?}: {output:?}");
+        };
+        let mut generate = self.command("nix-store");
+        generate.arg("--generate-binary-cache-key").arg("test-1").arg(&key).arg(&public);
+        run(generate);
+        let mut copy = self.command("nix");
+        let url = format!("file://{}?secret-key={}", folder.display(), key.display());
+        copy.args(["copy", "--no-check-sigs", "--to", &url, path]);
+        run(copy);
+        fs::read_to_string(public).unwrap().trim().to_owned()
+    }
+
     fn parse(&self, drv: &DrvPath) -> Derivation {
         let bytes = fs::read(self.file(drv.as_store_path())).unwrap();
         Derivation::parse(&StoreDir::default(), drv, &bytes).unwrap()

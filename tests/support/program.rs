@@ -107,8 +107,13 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Done {
-        let Some(status) = self.wait_at_most(PATIENCE) else {
+    pub(crate) fn wait(self) -> Done {
+        self.wait_for_end(PATIENCE)
+    }
+
+    /// Waits for its end, which comes within `span`.
+    pub(crate) fn wait_for_end(mut self, span: Duration) -> Done {
+        let Some(status) = self.wait_at_most(span) else {
             panic!("croft {} did not end: {}{}", self.words, self.stdout(), self.stderr());
         };
         Done { code: status.code(), signal: status.signal(), stdout: self.stdout(), stderr: self.stderr() }

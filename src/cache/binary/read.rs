@@ -106,11 +106,15 @@ impl BinaryCache {
     /// Those of `paths` that the cache has a trusted record for. Fails when the cache cannot be asked.
     pub async fn has(&self, paths: &BTreeSet<StorePath>) -> Result<Found, CacheError> {
         let mut found = Found::default();
-        let asked = paths.iter().map(|path| async move { (path, self.narinfo(path).await) });
+        let ask = |path: StorePath| async move {
+            let answer = self.narinfo(&path).await;
+            (path, answer)
+        };
+        let asked: Vec<_> = paths.iter().cloned().map(ask).collect();
         let mut answers = stream::iter(asked).buffer_unordered(RECORDS_AT_ONCE);
         while let Some((path, answer)) = answers.next().await {
             match answer {
-                Ok(Some(_)) => _ = found.present.insert(path.clone()),
+                Ok(Some(_)) => _ = found.present.insert(path),
                 Ok(None) => {}
                 Err(error) if error.is_alarm() => found.alarms.push(error),
                 Err(error) => return Err(error),

@@ -67,13 +67,11 @@ fn builder_settings(builder: &BuilderSettings) -> Result<(), String> {
     })?;
     match builder.transport {
         Transport::Command => Ok(()),
-        Transport::Native => {
-            require(builder.key.is_some(), || {
-                format!(
-                    "builder {name} has no key; name the file of a private key, or set transport = \"command\""
-                )
-            })
-        }
+        Transport::Native => require(builder.key.is_some(), || {
+            format!(
+                "builder {name} has no key; name the file of a private key, or set transport = \"command\""
+            )
+        }),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     config::{PoolName, PoolSettings},
     db::{MachineChange, MachineRecord},
     engine::error::EngineError,
-    fleet::{Class, Instance, ProviderError},
+    fleet::{Class, Instance, InstanceState, ProviderError},
     ids::{FarmId, MachineId},
     lifecycle::{EndReason, Hold, InstanceId, Seen, Wanted},
     schedule::{FleetAction, FleetState, MachineState, cost::Spent, decide, may_end, wind_down},
@@ -145,7 +145,7 @@ impl Keeper {
         let now = self.fleet.clock.now();
         let actions = match intent {
             Intent::Work => decide(&state, &demand, &settings, &self.fleet.settings, now),
-            Intent::WindDown => wind_down(&state),
+            Intent::WindDown => self.keep_warm(wind_down(&state), &state),
         };
         for action in actions {
             self.act(action).await?;
@@ -189,6 +189,32 @@ impl Keeper {
     fn pools(&self, _mine: &[MachineRecord], _intent: Intent) -> Vec<PoolSettings> {
         let settings = self.fleet.pools.values().map(|pool| pool.settings.clone());
         settings.map(|settings| PoolSettings { min: 0, ..settings }).collect()
+    }
+
+    /// Puts machines to sleep instead of ending them, as many as their pools keep warm for the next process.
+    fn keep_warm(&self, actions: Vec<FleetAction>, state: &FleetState) -> Vec<FleetAction> {
+        let mut warm: HashMap<&PoolName, u32> = HashMap::new();
+        let of = |id: MachineId| state.machines.iter().find(|machine| machine.id == id);
+        let mut turned = Vec::new();
+        for action in actions {
+            let FleetAction::End { machine: id, .. } = &action else {
+                turned.push(action);
+                continue;
+            };
+            let machine = of(*id);
+            let name = machine.and_then(|machine| machine.pool.as_ref());
+            let kept = name.filter(|name| state.dormancy.contains(*name)).and_then(|name| {
+                let most = self.fleet.pools.get(name)?.settings.warm;
+                let kept = warm.entry(name).or_default();
+                (*kept < most && machine.is_some_and(may_sleep)).then(|| *kept += 1)
+            });
+            match (kept, machine.map(|machine| machine.wanted)) {
+                (None, _) => turned.push(action),
+                (Some(()), Some(Wanted::Dormant)) => {}
+                (Some(()), _) => turned.push(FleetAction::Sleep { machine: *id }),
+            }
+        }
+        turned
     }
 
     async fn act(&mut self, action: FleetAction) -> Result<(), EngineError> {
@@ -269,7 +295,7 @@ impl Keeper {
     /// Brings one machine nearer to what is wanted of it.
     fn look_after(&mut self, record: &MachineRecord, machine: &MachineState, state: &FleetState) {
         let budget = self.fleet.budget_until(record, state);
-        self.fleet.yard.stand(record.id, machine.standing(budget));
+        self.fleet.yard.stand(record.id, machine.standing(&self.fleet.settings, budget));
         match (record.wanted, record.seen) {
             (Wanted::Up, Seen::Booting | Seen::Ready | Seen::Unreachable) => self.tend(record),
             (Wanted::Up, Seen::Dormant) => self.turn(record, Turn::Start),
@@ -282,7 +308,9 @@ impl Keeper {
 
     /// Sees to it that somebody tends a machine.
     fn tend(&mut self, record: &MachineRecord) {
-        if self.tended.contains_key(&record.id) {
+        // One that a person must release is not even spoken to.
+        let is_barred = matches!(record.hold, Some(Hold::Quarantine { until: None, .. }));
+        if is_barred || self.tended.contains_key(&record.id) {
             return;
         }
         let Some(charge) = self.fleet.charge(record) else { return };
@@ -422,23 +450,53 @@ impl Keeper {
                 self.change(machine, MachineChange::Launched { instance }).await
             }
             Finding::Reachable(machine, reach) => self.change(machine, MachineChange::Reachable(reach)).await,
-            Finding::Seen(machine, Seen::Gone) => {
-                if let Some(tender) = self.tended.get(&machine) {
-                    tender.cancel();
-                }
-                self.change(machine, MachineChange::Seen(Seen::Gone)).await?;
-                self.fleet.yard.forget(machine);
+            Finding::Seen(machine, Seen::Gone) => self.gone(machine).await,
+            Finding::Seen(machine, seen) => {
                 self.pauses.remove(&machine);
-                Ok(())
+                self.change(machine, MachineChange::Seen(seen)).await
             }
-            Finding::Seen(machine, seen) => self.change(machine, MachineChange::Seen(seen)).await,
-            Finding::Ended(machine, reason) => self.change(machine, MachineChange::End(reason)).await,
+            Finding::Ended(machine, reason) => {
+                // Whatever still runs there ends for no fault of its own.
+                self.fleet.yard.interrupt(machine);
+                self.change(machine, MachineChange::End(reason)).await
+            }
+            Finding::Missing(machine, reason) => self.look_closer(machine, reason, records).await,
             Finding::Interrupted(machine) => {
                 self.fleet.yard.interrupt(machine);
                 self.change(machine, MachineChange::Interrupted).await
             }
             Finding::Orphan(instance, machine) => self.end_orphan(&instance, machine, records).await,
         }
+    }
+
+    /// A machine that was not listed is gone only if its provider says so when asked about it.
+    async fn look_closer(
+        &mut self,
+        machine: MachineId,
+        reason: EndReason,
+        records: &[MachineRecord],
+    ) -> Result<(), EngineError> {
+        let Some(record) = records.iter().find(|record| record.id == machine) else { return Ok(()) };
+        if let (Some(pool), Some(instance)) = (self.pool_of(record), &record.instance) {
+            match pool.provider.get(instance).await {
+                Ok(seen) if seen.state != InstanceState::Gone => return Ok(()),
+                Err(error) if error.class != Class::Gone => return Ok(()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.fleet.yard.interrupt(machine);
+        self.change(machine, MachineChange::End(reason)).await?;
+        self.gone(machine).await
+    }
+
+    async fn gone(&mut self, machine: MachineId) -> Result<(), EngineError> {
+        if let Some(tender) = self.tended.get(&machine) {
+            tender.cancel();
+        }
+        self.change(machine, MachineChange::Seen(Seen::Gone)).await?;
+        self.fleet.yard.forget(machine);
+        self.pauses.remove(&machine);
+        Ok(())
     }
 
     /// Ends an instance that no record wants.
@@ -462,6 +520,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Whether a machine is worth keeping.
+fn may_sleep(machine: &MachineState) -> bool {
+    let is_up = matches!(machine.seen, Seen::Ready | Seen::Dormant);
+    is_up && !machine.interrupted && machine.unfit.is_none() && machine.hold.is_none()
 }
 
 /// What a provider is asked to do with a machine.

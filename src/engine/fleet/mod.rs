@@ -22,6 +22,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,11 @@ use crate::{
     remote::{
         Builder, BuilderCache, FarSettings, HealthSettings, HostKey, Identity, Notice, SshTarget, SshWay,
     },
-    schedule::{FleetState, LaunchFault, LaunchMemory, budget_until, offer_of_pool},
+    schedule::{
+        FleetState, LaunchFault, LaunchMemory, budget_until,
+        cost::{Money, estimate},
+        offer as offer_of_pool,
+    },
 };
 use tend::Charge;
 
@@ -138,7 +143,7 @@ impl Fleet {
     ) -> Arc<Self> {
         let pools = parts.pools.into_iter().map(|pool| (pool.settings.name.clone(), pool)).collect();
         Arc::new(Self {
-            yard: Yard::new(Arc::clone(&clock)),
+            yard: Yard::new(Arc::clone(&clock), parts.settings.quarantine_after),
             db,
             owner,
             clock,
@@ -174,6 +179,14 @@ impl Fleet {
         let pools: u32 =
             self.pools.values().map(|pool| pool.settings.slots.saturating_mul(pool.settings.max)).sum();
         local.saturating_add(builders).saturating_add(pools).max(1)
+    }
+
+    /// What `work` costs on machines on demand at least; none if this machine or another that costs nothing may do it.
+    pub fn cost_of(&self, work: Duration) -> Option<Money> {
+        let is_paid = !self.settings.local && self.builders.is_empty() && !work.is_zero();
+        let price = |pool: &Pool| Some((pool.settings.slots, Money::from_setting(pool.settings.price?)));
+        let costs = self.pools.values().filter_map(price).map(|(slots, price)| estimate(work, slots, price));
+        costs.min().filter(|_| is_paid)
     }
 
     /// Opens this machine as a builder, if it is one, and starts to look after all others. The fleet works until
@@ -256,7 +269,7 @@ impl Fleet {
             builder,
             offer: Arc::new(offer_of_pool(&pool.settings)),
             speed: pool.settings.speed,
-            pool: Some(name),
+            pool: Some((name, record.shape.clone()?)),
         })
     }
 

@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     config::PoolName,
     db::{MachineLife, MachineRecord},
-    lifecycle,
+    lifecycle::{self, Seen},
     schedule::{
         Hold, MachineState, Unfit,
         cost::{Money, Spent, UpTime, spent},
@@ -30,7 +30,8 @@ fn machine(machine: &MachineRecord, seen: &Record, yard: &Yard) -> MachineState 
         replaces: machine.replaces,
         wanted: machine.wanted,
         wanted_since: machine.wanted_since,
-        seen: machine.seen,
+        // Another process may have another way to a builder that is always there; what counts is ours.
+        seen: if machine.pool.is_none() && yard.is_open(machine.id) { Seen::Ready } else { machine.seen },
         seen_since: machine.seen_since,
         requested: machine.requested,
         joined: machine.joined,

@@ -11,10 +11,10 @@ use super::{
     yard::Newcomer,
 };
 use crate::{
-    db::NewMachine,
+    db::{MachineRecord, NewMachine},
     engine::{error::EngineError, hub},
     ids::MachineId,
-    lifecycle::Seen,
+    lifecycle::{Seen, Wanted},
     plan::Offer,
     task::{self, Task},
 };
@@ -62,6 +62,18 @@ impl Stay {
         let keeper = Keeper::new(Arc::clone(&fleet), farm, stop.clone());
         let task = task::spawn("fleet keeper", keeper.run(intents));
         Ok(Self { fleet, keeper: Some((task, intent)), stop })
+    }
+
+    /// Waits until the keeping breaks, which it should not; without a keeper for ever.
+    pub(in crate::engine) async fn broken(&mut self) -> EngineError {
+        let Some((keeper, _)) = &mut self.keeper else { return std::future::pending().await };
+        let ended = keeper.ended().await;
+        self.keeper = None;
+        match ended {
+            Ok(Ok(())) => EngineError::Bug("the keeper of the machines ended by itself"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }
     }
 
     /// Ends all machines that this process has launched, and the keeping.
@@ -113,12 +125,13 @@ pub(super) async fn sweep(fleet: &Arc<Fleet>) -> Result<u64, EngineError> {
 }
 
 impl Fleet {
-    /// How many machines of this process are not gone.
+    /// How many machines of this process are neither gone nor kept asleep.
     async fn own_machines(&self) -> Result<usize, EngineError> {
         let own = Some(self.owner.id());
         let all = self.db.machine_list().await?;
+        let sleeps = |r: &MachineRecord| (r.wanted, r.seen) == (Wanted::Dormant, Seen::Dormant);
         let counts =
-            |r: &&crate::db::MachineRecord| r.pool.is_some() && r.owner == own && r.seen != Seen::Gone;
+            |r: &&MachineRecord| r.pool.is_some() && r.owner == own && r.seen != Seen::Gone && !sleeps(r);
         Ok(all.iter().filter(counts).count())
     }
 

@@ -35,6 +35,8 @@ pub(super) enum Finding {
     Seen(MachineId, Seen),
     /// A machine ends, and nobody here wanted that.
     Ended(MachineId, EndReason),
+    /// A machine is not listed where it should be.
+    Missing(MachineId, EndReason),
     /// A machine is taken back by its provider.
     Interrupted(MachineId),
     /// An instance that no record wants.
@@ -177,6 +179,5 @@ fn missing(view: &View<'_>, record: &MachineRecord, looks: &mut Looks) -> Vec<Fi
             EndReason::EndedByProvider("it is not there any more".to_owned())
         }
     };
-    let ended = (record.wanted != Wanted::Gone).then(|| Finding::Ended(record.id, reason));
-    ended.into_iter().chain([Finding::Seen(record.id, Seen::Gone)]).collect()
+    vec![Finding::Missing(record.id, reason)]
 }

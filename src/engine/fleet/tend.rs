@@ -11,12 +11,12 @@ use crate::{
     config::{FleetSettings, PoolName},
     db::{DbError, MachineChange, MachinePulse},
     ids::MachineId,
-    lifecycle::{EndReason, Seen},
+    lifecycle::{EndReason, Hold, Seen, Shape},
     plan::Offer,
     remote::{
         Builder, DialError, Disk, Health, HealthError, JoinPolicy, JoinRefusal, Joined, SshError, join,
     },
-    schedule::health::{Fitness, HealthReport, Space, Thresholds, judge},
+    schedule::health::{Defect, Fitness, HealthReport, Space, Thresholds, judge},
 };
 
 /// How long to wait before a machine that did not answer is asked again.
@@ -32,8 +32,8 @@ pub(super) struct Charge {
     pub(super) builder: Builder,
     pub(super) offer: Arc<Offer>,
     pub(super) speed: f64,
-    /// Its pool; none for a builder that is always there.
-    pub(super) pool: Option<PoolName>,
+    /// Its pool and how it was had; none for a builder that is always there.
+    pub(super) pool: Option<(PoolName, Shape)>,
 }
 
 /// How a machine has joined.
@@ -55,7 +55,8 @@ pub(super) async fn tend(fleet: Arc<Fleet>, charge: Charge, stop: CancellationTo
     let tender = Tender { fleet, charge, stop };
     let done = tender.run().await;
     tender.fleet.yard.close(tender.charge.id);
-    done
+    done?;
+    tender.pulse(None).await
 }
 
 struct Tender {
@@ -100,6 +101,13 @@ impl Tender {
                 self.event("not yet", words.clone()).await?;
                 last.clone_from(&words);
             }
+            if is_wrong_host_key(&refusal) && self.charge.pool.is_none() {
+                self.event("security", words.clone()).await?;
+                let why = "it has another host key than it should".to_owned();
+                let hold = Hold::Quarantine { why, until: None };
+                self.change(MachineChange::Hold(Some(hold))).await?;
+                return Ok(None);
+            }
             if self.charge.pool.is_some() && !may_come_right(&refusal) {
                 self.change(MachineChange::End(EndReason::Refused(words))).await?;
                 return Ok(None);
@@ -117,6 +125,9 @@ impl Tender {
         };
         self.change(MachineChange::Joined { nix }).await?;
         let charge = &self.charge;
+        if let Some((pool, shape)) = &charge.pool {
+            self.fleet.memory().joined(pool, shape);
+        }
         self.fleet.yard.open(Newcomer {
             id: charge.id,
             name: Arc::clone(&charge.name),
@@ -124,7 +135,7 @@ impl Tender {
             offer: Arc::clone(&charge.offer),
             slots: charge.builder.slots(),
             speed: charge.speed,
-            pool: charge.pool.clone(),
+            pool: charge.pool.as_ref().map(|(pool, _)| pool.clone()),
         });
         match arrival {
             Arrival::Probed(joined) => self.heard(&joined.health).await,
@@ -176,8 +187,24 @@ impl Tender {
                 Fitness::Unfit(_) => self.event("unfit", fitness.to_string()).await?,
             }
         }
+        let is_new = fitness != before && lacks_room(&fitness) && !lacks_room(&before);
         self.fleet.yard.fit(id, fitness, report.store.map(|store| store.free));
+        if is_new {
+            self.make_room().await?;
+        }
         self.pulse(shown(health)).await
+    }
+
+    /// Collects garbage on a machine that is short of room; what does not help leads to its end.
+    async fn make_room(&self) -> Result<(), DbError> {
+        let collected = tokio::select! {
+            collected = self.charge.builder.collect_garbage() => collected,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        match collected {
+            Ok(()) => self.event("cleaned", "its store's garbage was collected".to_owned()).await,
+            Err(error) => self.event("not cleaned", error.to_string()).await,
+        }
     }
 
     /// Keeps how the machine is doing for those who look from outside.
@@ -223,12 +250,26 @@ fn policy(settings: &FleetSettings, offer: &Offer) -> Option<JoinPolicy> {
 /// Whether a machine that is not let in now may be let in later without being changed.
 fn may_come_right(refusal: &JoinRefusal) -> bool {
     match refusal {
-        JoinRefusal::Unreachable(DialError::Ssh(SshError::HostKey { .. })) => false,
-        JoinRefusal::Unreachable(_) => true,
+        JoinRefusal::Unreachable(_) => !is_wrong_host_key(refusal),
         JoinRefusal::Health(_) | JoinRefusal::DiskLow { .. } | JoinRefusal::ClockOff { .. } => true,
         JoinRefusal::BuildFails(_) => true,
         JoinRefusal::Local | JoinRefusal::OldNix { .. } | JoinRefusal::SandboxOff => false,
     }
+}
+
+/// Whether a machine is short of room.
+fn lacks_room(fitness: &Fitness) -> bool {
+    match fitness {
+        Fitness::Fit => false,
+        Fitness::Unfit(defects) => {
+            defects.iter().any(|defect| matches!(defect, Defect::Space { .. } | Defect::Inodes { .. }))
+        }
+    }
+}
+
+/// Whether a machine did not prove to have the key that it should have: it may be another machine.
+fn is_wrong_host_key(refusal: &JoinRefusal) -> bool {
+    matches!(refusal, JoinRefusal::Unreachable(DialError::Ssh(SshError::HostKey { .. })))
 }
 
 /// A machine's health as the policy judges it.

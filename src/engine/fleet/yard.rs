@@ -21,7 +21,8 @@ use crate::{
     plan::Offer,
     remote::Builder,
     schedule::{
-        BuilderView, Demand, Faults, FleetView, Probation, Schedule, Sign, SlotId, Standing, health::Fitness,
+        BuilderView, Closed, Demand, Faults, FleetView, Probation, Schedule, Sign, SlotId, Standing,
+        health::Fitness,
     },
 };
 
@@ -41,6 +42,8 @@ struct Post {
     ahead: u32,
     /// Jobs that still need the machine, those whose outputs travel included.
     visits: u32,
+    /// Whether the machine is gone, so that nothing is remembered of it when the last job has left.
+    gone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +60,8 @@ struct Inner {
 #[derive(Debug)]
 pub(in crate::engine) struct Yard {
     clock: SharedClock,
+    /// Infrastructure failures in a row after which a builder gets no more work until the keeper has seen to it.
+    most_failures: u32,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
 }
@@ -74,8 +79,8 @@ pub(in crate::engine) struct Newcomer {
 }
 
 impl Yard {
-    pub(in crate::engine) fn new(clock: SharedClock) -> Arc<Self> {
-        Arc::new(Self { clock, inner: Mutex::default(), changes: watch::Sender::new(0) })
+    pub(in crate::engine) fn new(clock: SharedClock, most_failures: u32) -> Arc<Self> {
+        Arc::new(Self { clock, most_failures, inner: Mutex::default(), changes: watch::Sender::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -101,7 +106,9 @@ impl Yard {
         let now = self.clock.now();
         inner.records.entry(id).or_default().idle_since.get_or_insert(now);
         let visits = inner.posts.remove(&id).map_or(0, |post| post.visits);
-        inner.posts.insert(id, Post { name, builder, slots: fresh, most: slots, ahead: 0, visits });
+        inner
+            .posts
+            .insert(id, Post { name, builder, slots: fresh, most: slots, ahead: 0, visits, gone: false });
         drop(inner);
         self.changed();
     }
@@ -171,8 +178,10 @@ impl Yard {
         let mut inner = self.lock();
         if let Some(post) = inner.posts.get_mut(&id) {
             post.visits = post.visits.saturating_sub(1);
-            if post.visits == 0 {
-                inner.records.entry(id).or_default().idle_since = Some(now);
+            match (post.visits, post.gone) {
+                (0, false) => inner.records.entry(id).or_default().idle_since = Some(now),
+                (0, true) => inner.forget(id),
+                (1.., _) => {}
             }
         }
         drop(inner);
@@ -188,6 +197,10 @@ impl Yard {
             Sign::Infra => {}
         }
         inner.faults.ended(id, key, sign, now);
+        let times = inner.faults.in_a_row(id);
+        if times >= self.most_failures {
+            inner.view.set_standing(id, Standing::Closed(Closed::Failing { times }));
+        }
     }
 
     /// The provider takes the machine back.
@@ -250,6 +263,11 @@ impl Yard {
         probation
     }
 
+    /// Whether a machine is up here.
+    pub(super) fn is_open(&self, id: MachineId) -> bool {
+        self.lock().view.builder(id).is_some()
+    }
+
     /// How fit a machine was when it was last asked.
     pub(super) fn fitness(&self, id: MachineId) -> Fitness {
         self.lock().fitness.get(&id).cloned().unwrap_or_default()
@@ -279,14 +297,21 @@ impl Yard {
     pub(super) fn forget(&self, id: MachineId) {
         let mut inner = self.lock();
         inner.view.remove(id);
-        inner.posts.remove(&id);
-        inner.records.remove(&id);
-        inner.fitness.remove(&id);
-        inner.faults.forget(id);
+        match inner.posts.get_mut(&id).filter(|post| post.visits > 0) {
+            Some(post) => post.gone = true,
+            None => inner.forget(id),
+        }
     }
 }
 
 impl Inner {
+    fn forget(&mut self, id: MachineId) {
+        self.posts.remove(&id);
+        self.records.remove(&id);
+        self.fitness.remove(&id);
+        self.faults.forget(id);
+    }
+
     /// Makes room for one job beyond the slots of a builder whose builds are short, while there is plenty of work.
     fn reach_ahead(&mut self, schedule: &Schedule) -> Option<MachineId> {
         let slots: usize = self.posts.values().map(|post| post.most as usize).sum();

@@ -5,6 +5,8 @@ export DEBIAN_FRONTEND=noninteractive
 mkdir -p /run/croft /etc/croft
 chmod 700 /run/croft /etc/croft
 value() { printf %s "$1" | base64 -d; }
+# Until the machine has its own key nobody may take it for something else.
+systemctl stop ssh.socket ssh.service || true
 
 # The dead-man's switch comes first: whatever fails below, the machine ends.
 value '@lease@' >/etc/croft/lease
@@ -13,11 +15,15 @@ value '@name@' >/etc/croft/name
 cat >/usr/local/sbin/croft-watch <<'WATCH'
 #!/bin/sh
 # Powers the machine off when the lease is not renewed or its time is over; fetches the notice of an interruption.
+# Until the farm has come once, the set-up may take a quarter of an hour.
 lease=$(cat /etc/croft/lease) expires=$(cat /etc/croft/expires)
 case $lease in '' | *[!0-9]*) lease=0;; esac
 case $expires in '' | *[!0-9]*) expires=0;; esac
 uptime_seconds() { read -r up _ </proc/uptime; now=${up%%.*}; }
 meta=http://169.254.169.254/latest
+# A build must not read what this machine was told: the metadata service is for root alone.
+rule='OUTPUT -d 169.254.169.254 -m owner ! --uid-owner 0 -j REJECT'
+shield() { iptables -C $rule 2>/dev/null || iptables -I $rule 2>/dev/null || true; }
 token=
 notice() {
   [ -n "$token" ] || token=$(curl -sf -m 3 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600' $meta/api/token) || return 0
@@ -36,8 +42,11 @@ while :; do
   mkdir -p /run/croft
   stamp=$(stat -c %Y /run/croft/lease 2>/dev/null || true)
   if [ "$stamp" != "$seen" ]; then seen=$stamp renewed=$now; fi
-  if [ "$lease" -gt 0 ] && [ $((now - renewed)) -ge "$lease" ]; then shutdown -h now; fi
+  limit=$lease
+  if [ -z "$seen" ] && [ "$limit" -lt 900 ]; then limit=900; fi
+  if [ "$lease" -gt 0 ] && [ $((now - renewed)) -ge "$limit" ]; then shutdown -h now; fi
   if [ "$expires" -gt 0 ] && [ "$(date +%s)" -ge "$expires" ]; then shutdown -h now; fi
+  shield
   notice
   sleep 5
 done
@@ -78,7 +87,7 @@ else
 fi
 systemctl enable --now croft-watch.service
 
-# The keys, before anything listens under another name. All other host keys go.
+# The keys. All other host keys go.
 umask 077
 mkdir -p /root/.ssh
 rm -f /etc/ssh/ssh_host_*
@@ -101,7 +110,7 @@ CONF
 rm -f /root/.bashrc /root/.profile
 
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends nix-bin busybox-static curl openssh-server
+apt-get install -y -qq --no-install-recommends nix-bin busybox-static curl iptables openssh-server
 getent group nixbld >/dev/null || groupadd -r nixbld
 for number in $(seq 1 32); do
   id "nixbld$number" >/dev/null 2>&1 ||
@@ -114,12 +123,10 @@ cat >/etc/nix/nix.conf <<'CONF'
 build-users-group = nixbld
 sandbox = true
 sandbox-fallback = false
-sandbox-paths = /bin/sh=/bin/busybox
+sandbox-paths = /bin/sh=/usr/bin/busybox
 experimental-features = nix-command
 substituters =
 require-sigs = false
 CONF
-# A build must not read what this machine was told: the metadata service is for root alone.
-iptables -I OUTPUT -d 169.254.169.254 -m owner ! --uid-owner 0 -j REJECT 2>/dev/null || true
 ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key >/etc/ssh/ssh_host_ed25519_key.pub
 systemctl restart ssh

@@ -31,6 +31,24 @@ const EXPIRES: &str = "croft:expires";
 /// The most user data that EC2 takes, in bytes.
 const MOST_USER_DATA: usize = 16 << 10;
 
+/// The root disk of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RootDisk {
+    /// Its name, such as `/dev/xvda`.
+    pub(super) name: String,
+    /// Its size in GiB, if the image has one.
+    pub(super) gib: Option<i32>,
+}
+
+impl RootDisk {
+    /// The disk as it is launched: it ends with its machine, whatever the image says.
+    fn mapping(&self, gib: Option<u32>) -> BlockDeviceMapping {
+        let wanted = gib.map(|gib| i32::try_from(gib).unwrap_or(i32::MAX));
+        let disk = EbsBlockDevice::builder().delete_on_termination(true).set_volume_size(wanted.or(self.gib));
+        BlockDeviceMapping::builder().device_name(&self.name).ebs(disk.build()).build()
+    }
+}
+
 /// What is the same for all machines of a pool.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -62,12 +80,12 @@ impl Template {
     }
 
     /// The call that launches a machine. The same order gives the same call, byte by byte, so that it may be repeated.
-    /// `root` is the name of the image's root disk, if that is known.
+    /// `root` is the image's root disk, if that is known.
     pub(super) fn request(
         &self,
         client: &Client,
         order: &LaunchOrder,
-        root: Option<&str>,
+        root: Option<&RootDisk>,
     ) -> Result<RunInstancesFluentBuilder, ProviderError> {
         let settings = &self.settings;
         let request = client
@@ -79,7 +97,7 @@ impl Template {
             .set_launch_template(settings.launch_template.as_deref().map(launch_template))
             .set_instance_type(order.shape.instance_type.as_deref().map(InstanceType::from))
             .set_iam_instance_profile(settings.instance_profile.as_deref().map(profile))
-            .set_block_device_mappings(root.map(|name| vec![root_disk(name, settings.disk_gib)]))
+            .set_block_device_mappings(root.map(|root| vec![root.mapping(settings.disk_gib)]))
             .set_instance_market_options(market(order.shape.market))
             .set_cpu_options(settings.nested_virtualization.then(nested_virtualization))
             .metadata_options(metadata())
@@ -140,14 +158,6 @@ fn launch_template(text: &str) -> LaunchTemplateSpecification {
 fn profile(text: &str) -> IamInstanceProfileSpecification {
     let profile = IamInstanceProfileSpecification::builder();
     if text.starts_with("arn:") { profile.arn(text).build() } else { profile.name(text).build() }
-}
-
-/// The root disk, which ends with its machine whatever the image says.
-fn root_disk(name: &str, gib: Option<u32>) -> BlockDeviceMapping {
-    let disk = EbsBlockDevice::builder()
-        .delete_on_termination(true)
-        .set_volume_size(gib.map(|gib| i32::try_from(gib).unwrap_or(i32::MAX)));
-    BlockDeviceMapping::builder().device_name(name).ebs(disk.build()).build()
 }
 
 fn market(market: Market) -> Option<InstanceMarketOptionsRequest> {

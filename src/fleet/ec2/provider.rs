@@ -1,6 +1,6 @@
 //! The provider: each verb as calls of EC2.
 
-use std::{collections::BTreeMap, fmt, future::Future};
+use std::{collections::BTreeMap, fmt, sync::Once};
 
 use aws_sdk_ec2::{
     Client,
@@ -9,12 +9,11 @@ use aws_sdk_ec2::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::sync::OnceCell;
-use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use super::{
     access::{self, Caller, Patience},
     codes::refused,
-    launch::{FARM, MACHINE, Template},
+    launch::{FARM, MACHINE, RootDisk, Template},
     seen::{self, Seen},
 };
 use crate::{
@@ -42,8 +41,10 @@ pub struct Ec2 {
     client: Client,
     farm: FarmId,
     template: Template,
-    /// The name of the image's root disk.
-    root: OnceCell<String>,
+    /// The image's root disk.
+    root: OnceCell<RootDisk>,
+    /// Whether it has been said that spot interruptions are not to be learnt.
+    warned: Once,
 }
 
 impl fmt::Debug for Ec2 {
@@ -53,11 +54,6 @@ impl fmt::Debug for Ec2 {
             .field("template", &self.template)
             .finish_non_exhaustive()
     }
-}
-
-/// Runs a call of the SDK without its own log lines: those hold requests, and these the machines' keys.
-async fn quietly<F: Future>(call: F) -> F::Output {
-    call.with_subscriber(NoSubscriber::default()).await
 }
 
 impl Ec2 {
@@ -72,16 +68,16 @@ impl Ec2 {
         patience: Patience,
     ) -> Result<Self, ProviderError> {
         let settings = pool.ec2.clone().unwrap_or_default();
-        let client = quietly(access::client(&settings, caller, patience)).await?;
+        let client = access::client(&settings, caller, patience).await?;
         let template = Template::new(pool.name.clone(), pool.zones.clone(), settings)?;
-        Ok(Self { client, farm, template, root: OnceCell::new() })
+        Ok(Self { client, farm, template, root: OnceCell::new(), warned: Once::new() })
     }
 
     async fn launch(&self, order: &LaunchOrder) -> Result<Instance, ProviderError> {
         let doing = || format!("launching {} as {}", order.name, order.shape);
         let root = self.root_disk().await?;
         let request = self.template.request(&self.client, order, root)?;
-        match quietly(request.send()).await {
+        match request.send().await {
             Ok(reply) => {
                 let seen = reply.instances().first().and_then(|seen| self.seen(seen));
                 let seen =
@@ -108,21 +104,20 @@ impl Ec2 {
         })
     }
 
-    /// The name of the root disk of the pool's image; none if the image is the launch template's.
-    async fn root_disk(&self) -> Result<Option<&str>, ProviderError> {
+    /// The root disk of the pool's image; none if the image is the launch template's.
+    async fn root_disk(&self) -> Result<Option<&RootDisk>, ProviderError> {
         let Some(ami) = &self.template.settings().ami else { return Ok(None) };
         let ask = || async {
             let doing = || format!("looking up the image {ami}");
-            let reply = quietly(self.client.describe_images().image_ids(ami).send()).await;
+            let reply = self.client.describe_images().image_ids(ami).send().await;
             let reply = reply.map_err(|error| refused(doing(), &error))?;
-            let name = reply.images().first().and_then(|image| image.root_device_name());
-            name.map(str::to_owned).ok_or_else(|| {
+            reply.images().first().and_then(seen::root_disk).ok_or_else(|| {
                 let message =
                     "there is no such image with a root disk in this region; correct ami in [pool.ec2]";
                 ProviderError::new(Class::Invalid, doing(), message)
             })
         };
-        self.root.get_or_try_init(ask).await.map(|name| Some(name.as_str()))
+        self.root.get_or_try_init(ask).await.map(Some)
     }
 
     fn farm_filter(&self) -> Filter {
@@ -139,7 +134,7 @@ impl Ec2 {
         let mut pages = call.into_paginator().page_size(PAGE).send();
         let mut found = Vec::new();
         let mut read = 0;
-        while let Some(page) = quietly(pages.next()).await {
+        while let Some(page) = pages.next().await {
             let page = page.map_err(|error| refused(doing, &error))?;
             for seen in page.reservations().iter().flat_map(Reservation::instances) {
                 found.push(self.seen(seen).ok_or_else(|| nonsense(doing, "an instance cannot be read"))?);
@@ -164,7 +159,7 @@ impl Ec2 {
     async fn get(&self, id: &InstanceId) -> Result<Instance, ProviderError> {
         let doing = || format!("asking for {id}");
         let gone = || ProviderError::new(Class::Gone, doing(), "EC2 knows of no such instance");
-        let reply = quietly(self.client.describe_instances().instance_ids(id.as_str()).send()).await;
+        let reply = self.client.describe_instances().instance_ids(id.as_str()).send().await;
         let reply = reply.map_err(|error| refused(doing(), &error))?;
         let seen = reply.reservations().iter().flat_map(Reservation::instances).next();
         let seen = self.seen(seen.ok_or_else(gone)?);
@@ -180,11 +175,13 @@ impl Ec2 {
         for requests in requests.chunks(MOST_VALUES) {
             let call = self.client.describe_spot_instance_requests();
             let call = call.filters(filter("spot-instance-request-id", requests.iter().cloned()));
-            match quietly(call.send()).await {
+            match call.send().await {
                 Ok(reply) => notices.extend(reply.spot_instance_requests().iter().filter_map(seen::notice)),
                 Err(error) => {
                     let error = refused("asking for spot interruptions", &error);
-                    tracing::warn!(%error, "whether spot instances are about to be taken back is not known");
+                    self.warned.call_once(|| {
+                        tracing::warn!(%error, "whether spot instances are about to be taken back is not known");
+                    });
                 }
             }
         }
@@ -197,7 +194,7 @@ impl Ec2 {
 
     async fn terminate(&self, id: &InstanceId) -> Result<(), ProviderError> {
         let call = self.client.terminate_instances().instance_ids(id.as_str());
-        match quietly(call.send()).await.map_err(|error| refused(format!("terminating {id}"), &error)) {
+        match call.send().await.map_err(|error| refused(format!("terminating {id}"), &error)) {
             Err(error) if error.class != Class::Gone => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
@@ -207,8 +204,8 @@ impl Ec2 {
         let doing = || format!("reading the console of {id}");
         let call = || self.client.get_console_output().instance_id(id.as_str());
         // Not all types can show the latest output.
-        let reply = match quietly(call().latest(true).send()).await {
-            Err(error) if error.code() == Some("UnsupportedOperation") => quietly(call().send()).await,
+        let reply = match call().latest(true).send().await {
+            Err(error) if error.code() == Some("UnsupportedOperation") => call().send().await,
             reply => reply,
         };
         let reply = reply.map_err(|error| refused(doing(), &error))?;
@@ -221,12 +218,12 @@ impl Ec2 {
 
     async fn stop(&self, id: &InstanceId) -> Result<(), ProviderError> {
         let call = self.client.stop_instances().instance_ids(id.as_str());
-        done(quietly(call.send()).await, format!("stopping {id}"))
+        done(call.send().await, format!("stopping {id}"))
     }
 
     async fn start(&self, id: &InstanceId) -> Result<(), ProviderError> {
         let call = self.client.start_instances().instance_ids(id.as_str());
-        done(quietly(call.send()).await, format!("starting {id}"))
+        done(call.send().await, format!("starting {id}"))
     }
 }
 

@@ -1,8 +1,11 @@
 //! An instance as EC2 describes it, as the farm sees it.
 
-use aws_sdk_ec2::types::{Instance as Described, InstanceStateName, SpotInstanceRequest};
+use aws_sdk_ec2::types::{Image, Instance as Described, InstanceStateName, SpotInstanceRequest};
 
-use super::{codes::words, launch::MACHINE};
+use super::{
+    codes::words,
+    launch::{MACHINE, RootDisk},
+};
 use crate::{
     clock::Timestamp,
     fleet::{Address, Instance, InstanceId, InstanceState},
@@ -67,6 +70,14 @@ fn why(seen: &Described) -> Option<String> {
     });
     let reason = reason.or_else(|| seen.state_transition_reason().map(str::to_owned));
     reason.filter(|text| !text.is_empty()).map(|text| words(&text))
+}
+
+/// The root disk of an image, if it has one.
+pub(super) fn root_disk(image: &Image) -> Option<RootDisk> {
+    let name = image.root_device_name()?.to_owned();
+    let root = image.block_device_mappings().iter().find(|disk| disk.device_name() == Some(&name));
+    let gib = root.and_then(|disk| disk.ebs()?.volume_size());
+    Some(RootDisk { name, gib })
 }
 
 /// The instance that a spot request is about, if EC2 will take it back within minutes.

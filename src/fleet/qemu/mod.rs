@@ -223,19 +223,19 @@ impl Inner {
             return Ok(None);
         }
         trim(&dir.file("console.log"));
-        let state = match seen {
-            Seen::Ordered => InstanceState::Pending,
-            Seen::Running(_) => InstanceState::Running,
-            Seen::Stopping(_) => InstanceState::Stopping,
-            Seen::Stopped => InstanceState::Stopped,
-            Seen::Dead => InstanceState::Gone,
+        let at = |port| Reach::Ssh(Address { host: "127.0.0.1".to_owned(), port });
+        let (state, address) = match seen {
+            Seen::Ordered => (InstanceState::Pending, None),
+            Seen::Running(process) => (InstanceState::Running, Some(at(process.port()))),
+            Seen::Stopping(_) => (InstanceState::Stopping, None),
+            Seen::Stopped => (InstanceState::Stopped, None),
+            Seen::Dead => (InstanceState::Gone, None),
         };
-        let address = dir.port().map(|port| Reach::Ssh(Address { host: "127.0.0.1".to_owned(), port }));
         Ok(Some(Instance {
             id: InstanceId::new(&record.machine.to_string()).ok_or_else(|| gone(doing))?,
             machine: Some(record.machine),
             state,
-            address: address.filter(|_| state == InstanceState::Running),
+            address,
             launched: Some(record.launched),
             why: dir.ended().map(|ended| ended.why),
             interrupted: false,

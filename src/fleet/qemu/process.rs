@@ -20,6 +20,8 @@ pub(super) struct Process {
     start: u64,
     /// The boot in which that was.
     boot: String,
+    /// The port on this machine behind which its guest's sshd is.
+    port: u16,
 }
 
 impl Process {
@@ -31,8 +33,14 @@ impl Process {
             pid: words.next()?.parse().ok()?,
             start: words.next()?.parse().ok()?,
             boot: words.next()?.to_owned(),
+            port: words.next()?.parse().ok()?,
         };
         (process.pid > 0).then_some(process)
+    }
+
+    /// The port on this machine behind which its guest's sshd is.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Whether it runs. One that is dead but not yet waited for does not.
@@ -93,7 +101,7 @@ mod tests {
 
     fn own() -> Process {
         let pid = i32::try_from(std::process::id()).unwrap();
-        Process { pid, start: stat(pid).unwrap().start, boot: boot_id() }
+        Process { pid, start: stat(pid).unwrap().start, boot: boot_id(), port: 22 }
     }
 
     #[test]
@@ -114,7 +122,7 @@ mod tests {
     fn a_file_that_names_no_process_gives_none() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("process");
-        for text in ["", "0 0 none", "12", "x y z", "-5 3 b"] {
+        for text in ["", "0 0 none 1", "12 1 b", "x y z 1", "-5 3 b 1", "5 3 b 70000"] {
             fs_err::write(&file, text).unwrap();
             assert_eq!(Process::read(&file), None, "{text:?}");
         }

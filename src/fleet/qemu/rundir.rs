@@ -4,8 +4,8 @@
 //! <root>/<machine>/machine.json   what was ordered; the directory appears with it, at once
 //!                  user-data      the keys, for the owner alone
 //!                  disk.ext4      the disk of its store
-//!                  port           where its sshd is reached on this machine
-//!                  process        number, start and boot of the process; written by that process before it becomes qemu
+//!                  process        number, start and boot of the process, and the port on this machine that leads to
+//!                                 its sshd; written by that process itself before it becomes qemu
 //!                  qmp console.log qemu.err
 //!                  stopping       since when it is told to stop; it stays while the machine sleeps
 //!                  ended          since when it is known to be over, and why
@@ -182,11 +182,6 @@ impl RunDir {
             Err(error) => Err(error),
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
         }
-    }
-
-    /// The port of its sshd on this machine.
-    pub(super) fn port(&self) -> Option<u16> {
-        fs_err::read_to_string(self.file("port")).ok()?.trim().parse().ok()
     }
 
     /// What has become of it.

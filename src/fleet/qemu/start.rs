@@ -22,16 +22,16 @@ use crate::{
     fleet::{Class, ProviderError, text::harmless},
 };
 
-/// Notes number, start and boot of the process in a file that must not exist, and becomes the program. It is a child
+/// Notes number, start, boot and port of the process in a file that must not exist, and becomes the program. It is a child
 /// of nobody, so it lives on without croft and leaves no zombie to it. The limit is on what it writes to one file.
 const SHIM: &str = r#"(
   read -r stat </proc/self/stat && read -r boot </proc/sys/kernel/random/boot_id || exit 1
   start() { shift 19; echo "$1"; }
   set -C -f
-  echo "${stat%% *} $(start ${stat##*) }) $boot" >process || exit 1
-  ulimit -f "$1"
+  echo "${stat%% *} $(start ${stat##*) }) $boot $1" >process || exit 1
+  ulimit -f "$2"
   ulimit -c 0
-  shift
+  shift 2
   exec "$@"
 ) &"#;
 
@@ -73,7 +73,6 @@ impl Starter<'_> {
             |error: io::Error| ProviderError::new(Class::Retry, doing, error.to_string()).because(error);
         for _ in 0..TRIES {
             let port = free_port().map_err(broken)?;
-            fs_err::write(dir.file("port"), port.to_string()).map_err(broken)?;
             match self.try_once(dir, name, port).map_err(broken)? {
                 Ok(()) => return Ok(()),
                 Err(Failure::PortTaken) => self.clear(dir, lock).map_err(broken)?,
@@ -95,7 +94,9 @@ impl Starter<'_> {
         let errors = fs_err::File::create(dir.file("qemu.err"))?;
         let blocks = (self.settings.disk * (1 << 20) + SPARE) / 512;
         let mut shim = Command::new("/bin/sh");
-        shim.args(["-c", SHIM, "croft-qemu", &blocks.to_string()]).arg(&self.program).args(&words);
+        shim.args(["-c", SHIM, "croft-qemu", &port.to_string(), &blocks.to_string()])
+            .arg(&self.program)
+            .args(&words);
         shim.current_dir(dir.path()).process_group(0);
         shim.stdin(Stdio::null()).stdout(errors.file().try_clone()?).stderr(errors.into_parts().0);
         if !shim.status()?.success() {

@@ -1,6 +1,6 @@
 //! Whether a machine may join as a builder: asked of the machine, and of a real build on it.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
@@ -219,13 +219,7 @@ fn task(system: &System, script: &str) -> Option<Task> {
     let derivation = Derivation::of_script(&StoreDir::default(), NAME, system, script)?;
     let key = KeyTable::new().key(&derivation).ok()?;
     let drv = derivation.path().clone();
-    Some(Task {
-        drv,
-        key,
-        derivation: Arc::new(derivation),
-        inputs: Default::default(),
-        mode: TaskMode::Build,
-    })
+    Some(Task { drv, key, derivation: Arc::new(derivation), inputs: BTreeSet::new(), mode: TaskMode::Build })
 }
 
 /// Takes a log that nobody wants.

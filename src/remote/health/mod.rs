@@ -53,6 +53,6 @@ pub enum Notice {
     None,
     /// A file that appears, and what it says.
     File(PathBuf),
-    /// A shell command that prints the notice; it must end soon.
+    /// A shell command that prints the notice. It is ended after two seconds.
     Command(String),
 }

@@ -71,7 +71,7 @@ impl Monitor {
         Self { transport, settings, line: Mutex::default() }
     }
 
-    pub(super) fn transport(&self) -> &Transport {
+    pub(in crate::remote) fn transport(&self) -> &Transport {
         &self.transport
     }
 

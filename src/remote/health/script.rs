@@ -5,6 +5,9 @@ use std::path::Path;
 use super::{HealthSettings, Notice};
 use crate::remote::ssh::shell_word;
 
+/// How long the command that prints a notice may take.
+const NOTICE_SECONDS: u32 = 2;
+
 /// For each line on its input, which must be a word: renew the lease, then one line of JSON. What is not known is 0.
 const LOOP: &str = r#"
 disk() { stat -f -c '[%S,%b,%a,%c,%d]' -- "$1" 2>/dev/null || echo '[0,0,0,0,0]'; }
@@ -29,7 +32,7 @@ pub(super) fn command(settings: &HealthSettings) -> String {
     let notice = match &settings.notice {
         Notice::None => ":".to_owned(),
         Notice::File(path) => format!("if [ -e {path} ]; then cat -- {path}; fi", path = text(path)),
-        Notice::Command(command) => format!("eval {}", shell_word(command)),
+        Notice::Command(command) => format!("timeout {NOTICE_SECONDS} sh -c {}", shell_word(command)),
     };
     let script = format!(
         "lease={lease}\nstore={}\nbuild={}\nnotice() {{ {notice}\n}}\n{LOOP}",

@@ -5,6 +5,7 @@ use std::{
     process::Stdio,
 };
 
+use russh::keys::Algorithm;
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStderr, Command},
@@ -46,10 +47,10 @@ impl Ssh {
         file("-i", identity_file);
         // Only the key that is known counts, whatever the user's own files say.
         let known = target.host_key.line().unwrap_or_default();
-        let mut algorithms = target.host_key.algorithm().to_string();
-        if algorithms == "ssh-rsa" {
-            algorithms = "rsa-sha2-512,rsa-sha2-256".to_owned();
-        }
+        let algorithms = match target.host_key.algorithm() {
+            Algorithm::Rsa { .. } => "rsa-sha2-512,rsa-sha2-256".to_owned(),
+            other => other.to_string(),
+        };
         let options = [
             "BatchMode=yes".to_owned(),
             "ControlMaster=no".to_owned(),

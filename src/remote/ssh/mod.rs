@@ -57,7 +57,7 @@ impl Hold {
 /// The way to one machine, shared by all that speak to it.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Native(native::Link),
+    Native(Box<native::Link>),
     Command(command::Ssh),
 }
 
@@ -67,7 +67,7 @@ impl Transport {
         match &target.way {
             SshWay::Native(identity) => {
                 let identity = identity.clone();
-                Self::Native(native::Link::new(target, identity))
+                Self::Native(Box::new(native::Link::new(target, identity)))
             }
             SshWay::Command { program, config, identity_file } => {
                 let ssh = command::Ssh::new(&target, program, config.as_deref(), identity_file.as_deref());

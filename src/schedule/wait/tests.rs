@@ -1,14 +1,14 @@
 //! The sentence for each reason to wait.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
     lifecycle::{Market, Shape},
     schedule::{
-        BuilderView, LaunchFault, Standing,
+        BuilderView, LaunchFault, Standing, Work,
         cost::{Money, Spent},
-        place::tests::{builder, class, machine},
+        place::tests::{builder, class, machine, schedule},
         policy::tests::{at, booting, fleet, pool},
     },
 };
@@ -112,4 +112,20 @@ fn a_closed_builder_a_lack_of_room_and_what_can_never_be() {
         situation.outlook(&large, "hello", |_| None).reason.to_string(),
         "waits until a builder has enough memory, cores or disk free"
     );
+}
+
+#[test]
+fn a_build_waits_for_its_input_and_then_as_its_class_does() {
+    let mut schedule = schedule([(0, 9, class())]);
+    let second =
+        Work { node: NodeId::new(1), after: vec![NodeId::new(0)], expected: Duration::ZERO, class: class() };
+    schedule.add(second);
+    let of_class = outlook(&busy_builder(), &fleet([]), &[]);
+    let reason = |schedule: &Schedule, node| schedule.wait_reason(NodeId::new(node), &of_class);
+    assert_eq!(reason(&schedule, 0), Some(of_class.clone()));
+    assert_eq!(reason(&schedule, 1).unwrap().reason, WaitReason::Input(NodeId::new(0)));
+    let mut view = FleetView::default();
+    view.put(builder(1, 1));
+    schedule.place(&mut view, |_, _| 0).unwrap();
+    assert_eq!(reason(&schedule, 0), None, "it runs");
 }

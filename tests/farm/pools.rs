@@ -1,0 +1,86 @@
+//! Machines that are launched for demand, pretended ones here.
+
+use crate::world::World;
+
+fn pool(more: &str, fake: &str) -> String {
+    format!(
+        "[fleet]\nlocal = false\nhealth_interval = \"1s\"\n[[pool]]\nname = \"demo\"\nprovider = \"fake\"\n\
+         systems = [\"{}-linux\"]\nslots = 1\nmax = 3\n{more}\n[pool.fake]\nboot = \"1s\"\n{fake}\n",
+        std::env::consts::ARCH
+    )
+}
+
+const CELLS: [(&str, &str, &str); 3] =
+    [("a", "", "echo a > $out"), ("b", "", "echo b > $out"), ("c", "", "sleep 4; echo c > $out")];
+
+#[test]
+fn machines_come_for_demand_and_go_when_idle_and_the_story_is_told() {
+    let Some(world) = World::new(&pool("idle = \"1s\"\nprice = 0.5", "")) else { return };
+    world.cells(&CELLS);
+    let checked = world.check(&[]);
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+    let machines = world.machines();
+    assert!(!machines.is_empty() && machines.len() <= 3, "{machines:#?}");
+    for machine in &machines {
+        assert_eq!(machine["phase"], "gone", "{machine:#}");
+        assert!(machine["cost"].as_f64() > Some(0.0), "{machine:#}");
+    }
+    let ends: Vec<&str> = machines.iter().filter_map(|machine| machine["ending"].as_str()).collect();
+    assert!(ends.contains(&"idle") && ends.contains(&"the run is over"), "{ends:?}");
+    let events = world.events();
+    for kind in ["requested", "launched", "reachable", "joined", "ending", "gone"] {
+        assert!(events.iter().any(|event| event.split(' ').nth(1) == Some(kind)), "{kind}: {events:#?}");
+    }
+    world.farm.assert_sound();
+}
+
+#[test]
+fn a_need_that_no_pool_meets_is_said_in_the_plan() {
+    let Some(world) = World::new(&pool("memory = 1024", "")) else { return };
+    world.cells(&[
+        ("virtual", "requiredSystemFeatures = [ \"kvm\" ];", "echo x > $out"),
+        ("plain", "", "echo x > $out"),
+    ]);
+    let flake = world.farm.flake();
+    let plan = world.croft(&["plan", "--json", &flake]).run().json();
+    let cell = |name: &str| {
+        plan["cells"].as_array().unwrap().iter().find(|cell| cell["name"] == name).unwrap().clone()
+    };
+    assert_eq!(cell("virtual")["state"], "infra");
+    assert!(cell("virtual")["reason"].as_str().unwrap().contains("kvm"), "{plan:#}");
+    assert_eq!(cell("plain")["state"], "build");
+    assert!(world.machines().is_empty());
+}
+
+#[test]
+fn a_used_up_budget_launches_nothing_and_says_so() {
+    let Some(world) = World::new(&pool("price = 10.0\nbudget_day = 1.0", "")) else { return };
+    world.cells(&CELLS);
+    let flake = world.farm.flake();
+    let running = world.croft(&["check", "--json", &flake]).start();
+    let said = || {
+        let queue = world.croft(&["queue", "--json"]).run().json();
+        let builds = queue["builds"].as_array().cloned().unwrap_or_default();
+        builds.iter().any(|build| build["reason"].as_str().is_some_and(|reason| reason.contains("budget")))
+    };
+    crate::support::wait_until("the budget as the reason", said);
+    assert!(world.machines().is_empty());
+    running.signal(rustix::process::Signal::INT);
+    let done = running.wait_for_end(crate::world::LONG);
+    assert_eq!(done.code, Some(130), "{done:#?}");
+}
+
+#[test]
+fn machines_of_a_croft_that_was_killed_are_ended_by_the_next() {
+    let Some(world) = World::new(&pool("", "")) else { return };
+    world.cells(&[("long", "", "sleep 60; echo x > $out")]);
+    let flake = world.farm.flake();
+    let running = world.croft(&["check", "--json", &flake]).start();
+    crate::support::wait_until("a build", || running.stderr().contains("building"));
+    running.signal(rustix::process::Signal::KILL);
+    drop(running);
+    let swept = world.finish(&["fleet", "sweep"]);
+    assert_eq!(swept.code, Some(0), "{swept:#?}");
+    assert!(world.machines().iter().all(|machine| machine["phase"] == "gone"), "{:#?}", world.machines());
+    world.farm.assert_sound();
+}
