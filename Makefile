@@ -29,8 +29,8 @@ guest: ## the builder guest for virtual machines, in $(CACHE)/croft/guest
 	nix/guest/build $(CACHE)/croft/guest
 
 test: ## the whole test suite
-	@bash scripts/setup.sh tools rust nix guest versions
-	nix/pins/fetch all examples/django/pins.json nix/guest/pins.json
+	@bash scripts/setup.sh tools rust nix machines versions
+	nix/pins/fetch all examples/django/pins.json
 	cargo test --locked --no-fail-fast
 
 lint: ## format, clippy, docs

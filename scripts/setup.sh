@@ -1,8 +1,8 @@
 #!/bin/bash
 # setup.sh [PART...]: installs what building, running and testing croft need. Idempotent; quick when all is there.
-# Parts: tools, rust, nix, guest (virtual machines as builders), versions (newer Nixes for the test suite).
-# Default: tools rust nix.
-# On Debian, as root, it installs; elsewhere it says what is missing.
+# Parts: tools, rust, nix, guest (virtual machines as builders); for the test suite also machines (what its builders are
+# made of, the guest included) and versions (newer Nixes). Default: tools rust nix.
+# On Debian, as root, it installs; elsewhere it says what is missing. Tests that miss something say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 RUST_PREFIX=${CROFT_RUST_PREFIX:-/opt/croft-rust}
@@ -77,16 +77,49 @@ cores = 1
 CONF
 }
 
+# The packages, of the pairs PROGRAM=PACKAGE, whose program is not there.
+missing() {
+  local pair
+  for pair in "$@"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null || echo "${pair#*=}"
+  done
+}
+
 # What builds and boots nix/guest.
+GUEST=(qemu-system-x86_64=qemu-system-x86 debugfs=e2fsprogs cpio=cpio dpkg-deb=dpkg ssh-keygen=openssh-client)
+# What the tests' other machines are made of: namespaces with an sshd, and clouds that are programs.
+MACHINES=(sshd=openssh-server ssh=openssh-client ip=iproute2 unshare=util-linux nsenter=util-linux setpriv=util-linux
+  curl=curl perl=perl-base)
+
 part_guest() {
-  local wanted=()
-  command -v qemu-system-x86_64 >/dev/null || wanted+=(qemu-system-x86)
-  PATH=$PATH:/usr/sbin:/sbin command -v debugfs >/dev/null || wanted+=(e2fsprogs)
-  command -v cpio >/dev/null || wanted+=(cpio)
-  command -v dpkg-deb >/dev/null || wanted+=(dpkg)
-  command -v ssh-keygen >/dev/null || wanted+=(openssh-client)
+  local wanted
+  mapfile -t wanted < <(missing "${GUEST[@]}")
   [ ${#wanted[@]} = 0 ] || install "${wanted[@]}"
 }
+
+part_machines() {
+  local wanted
+  mapfile -t wanted < <(missing "${GUEST[@]}" "${MACHINES[@]}" | sort -u)
+  python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
+  if [ ${#wanted[@]} -gt 0 ]; then
+    can_install || { say "missing: ${wanted[*]}. The tests that need them are skipped"; return; }
+    say "installing ${wanted[*]}"
+    quietly install "${wanted[@]}"
+  fi
+  nix/pins/fetch base nix/guest/pins.json
+  nix/guest/build "${XDG_CACHE_HOME:-$HOME/.cache}/croft/guest" >/dev/null
+}
+
+# Installs without starting services: the tests start an sshd of their own, and this machine's user may want none.
+quietly() (
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  "$@"
+)
 
 # Two newer Nixes beside the machine's own, for the test suite: CROFT_NIX_VERSIONS/<version>/bin/nix.
 part_versions() {

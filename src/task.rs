@@ -47,11 +47,6 @@ impl<T> Task<T> {
         self.handle.await.map_err(|error| TaskError::new(self.name, &error))
     }
 
-    /// Waits for the task's value without giving the task up. To be called no more once it has given one.
-    pub async fn ended(&mut self) -> Result<T, TaskError> {
-        (&mut self.handle).await.map_err(|error| TaskError::new(self.name, &error))
-    }
-
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()

@@ -261,9 +261,8 @@ fn look(phase: Phase) -> (&'static str, &'static str) {
         Phase::Idle => ("●", "32"),
         Phase::Unreachable => ("⚠", "33"),
         Phase::Draining => ("↘", "33"),
-        Phase::Stopping => ("↓", "33"),
         Phase::Dormant => ("○", "2"),
-        Phase::Terminating => ("↓", "33"),
+        Phase::Stopping | Phase::Terminating => ("↓", "33"),
         Phase::Gone => ("–", "2"),
     }
 }

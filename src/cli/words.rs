@@ -39,6 +39,11 @@ pub(super) fn tests(counts: TestCounts) -> String {
     text
 }
 
+/// Where a build runs, where that is not this machine.
+pub(super) fn place(machine: &str) -> String {
+    if machine == "local" { String::new() } else { format!(" on {machine}") }
+}
+
 /// `1 cell`, `2 cells`.
 pub(super) fn plural(count: u64, noun: &str) -> String {
     let s = if count == 1 { "" } else { "s" };

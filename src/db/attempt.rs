@@ -115,22 +115,31 @@ impl Write for Start {
     type Output = ();
 
     async fn apply(&self, txn: &mut Txn<'_>) -> Result<(), DbError> {
-        let start = &self.start;
-        move_build(txn, start.build, Some(self.owner), BuildState::Running).await?;
-        sqlx::query(
-            "INSERT INTO attempt (id, build, key, name, system, origin, number, machine, started)
-             SELECT ?, id, key, name, system, 'built', ?, ?, ? FROM build WHERE id = ?",
-        )
-        .bind(start.attempt.to_string())
-        .bind(start.number)
-        .bind(start.machine.clone())
-        .bind(column::time(self.now))
-        .bind(start.build.to_string())
-        .execute(&mut *txn.conn)
-        .await
-        .map_err(txn.place.failed("beginning an attempt"))?;
-        Ok(())
+        start_attempt(txn, &self.start, self.owner, self.now).await
     }
+}
+
+/// Moves a claimed build of `owner` on to running, with an attempt.
+pub(super) async fn start_attempt(
+    txn: &mut Txn<'_>,
+    start: &AttemptStart,
+    owner: OwnerId,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    move_build(txn, start.build, Some(owner), BuildState::Running).await?;
+    sqlx::query(
+        "INSERT INTO attempt (id, build, key, name, system, origin, number, machine, started)
+         SELECT ?, id, key, name, system, 'built', ?, ?, ? FROM build WHERE id = ?",
+    )
+    .bind(start.attempt.to_string())
+    .bind(start.number)
+    .bind(start.machine.clone())
+    .bind(column::time(now))
+    .bind(start.build.to_string())
+    .execute(&mut *txn.conn)
+    .await
+    .map_err(txn.place.failed("beginning an attempt"))?;
+    Ok(())
 }
 
 struct End(AttemptEnd);

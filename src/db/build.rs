@@ -2,6 +2,7 @@
 
 use super::{
     Db, DbError, OwnerGuard,
+    attempt::{AttemptStart, start_attempt},
     column::{self, Row},
     test::insert_cases,
     writer::{Txn, Write},
@@ -40,6 +41,35 @@ pub enum Claim {
     },
 }
 
+/// The first attempt on a build that nobody has claimed yet.
+#[derive(Debug, Clone)]
+pub struct FirstAttempt {
+    /// The build.
+    pub build: NewBuild,
+    /// The id of the attempt.
+    pub attempt: AttemptId,
+    /// Where it runs.
+    pub machine: String,
+    /// When it was decided that the build is needed: a verdict on its key that was reached later makes it needless.
+    pub planned: Timestamp,
+}
+
+/// What came of beginning a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It is claimed, and its first attempt runs.
+    Ours(BuildId),
+    /// Somebody else has it already.
+    Held {
+        /// The open build of that key.
+        build: BuildId,
+        /// Who has it.
+        owner: OwnerId,
+    },
+    /// Somebody else has reached a verdict on its key meanwhile.
+    Settled,
+}
+
 /// A pass that croft did not see happen: its outputs were found valid, or fetched.
 #[derive(Debug, Clone)]
 pub struct Adoption {
@@ -61,6 +91,13 @@ impl Db {
         let now = self.clock.now();
         let builds = builds.into_iter().map(|build| (BuildId::new(now), build)).collect();
         self.write(ClaimAll { owner: owner.id(), builds, now }).await
+    }
+
+    /// Claims a build and begins its first attempt in one change, unless the same key has an open build or a new
+    /// verdict.
+    pub async fn build_begin(&self, owner: &OwnerGuard, first: FirstAttempt) -> Result<Begun, DbError> {
+        let now = self.clock.now();
+        self.write(Begin { owner: owner.id(), id: BuildId::new(now), first, now }).await
     }
 
     /// Gives up a build that was claimed, without a verdict.
@@ -97,15 +134,8 @@ impl Write for ClaimAll {
     async fn apply(&self, txn: &mut Txn<'_>) -> Result<Vec<Claim>, DbError> {
         let mut claims = Vec::with_capacity(self.builds.len());
         for (id, build) in &self.builds {
-            let held: Option<(String, String)> =
-                sqlx::query_as("SELECT id, owner FROM build WHERE key = ? AND state <> 'ended'")
-                    .bind(build.key.to_string())
-                    .fetch_optional(&mut *txn.conn)
-                    .await
-                    .map_err(txn.place.failed("looking for an open build"))?;
-            if let Some((held, owner)) = held {
-                let row = Row { table: "build", id: &held };
-                claims.push(Claim::Held { build: row.text("id", &held)?, owner: row.text("owner", &owner)? });
+            if let Some((build, owner)) = held(txn, build.key).await? {
+                claims.push(Claim::Held { build, owner });
             } else {
                 insert(txn, *id, build, self.owner, self.now).await?;
                 claims.push(Claim::Won(*id));
@@ -113,6 +143,58 @@ impl Write for ClaimAll {
         }
         Ok(claims)
     }
+}
+
+struct Begin {
+    owner: OwnerId,
+    id: BuildId,
+    first: FirstAttempt,
+    now: Timestamp,
+}
+
+impl Write for Begin {
+    type Output = Begun;
+
+    async fn apply(&self, txn: &mut Txn<'_>) -> Result<Begun, DbError> {
+        let build = &self.first.build;
+        if let Some((build, owner)) = held(txn, build.key).await? {
+            return Ok(Begun::Held { build, owner });
+        }
+        if settled_since(txn, build.key, self.first.planned).await? {
+            return Ok(Begun::Settled);
+        }
+        insert(txn, self.id, build, self.owner, self.now).await?;
+        let (attempt, machine) = (self.first.attempt, self.first.machine.clone());
+        let start = AttemptStart { build: self.id, attempt, number: 1, machine };
+        start_attempt(txn, &start, self.owner, self.now).await?;
+        Ok(Begun::Ours(self.id))
+    }
+}
+
+/// The open build of a key, and who has it.
+async fn held(txn: &mut Txn<'_>, key: DrvKey) -> Result<Option<(BuildId, OwnerId)>, DbError> {
+    let found: Option<(String, String)> =
+        sqlx::query_as("SELECT id, owner FROM build WHERE key = ? AND state <> 'ended'")
+            .bind(key.to_string())
+            .fetch_optional(&mut *txn.conn)
+            .await
+            .map_err(txn.place.failed("looking for an open build"))?;
+    let Some((id, owner)) = found else { return Ok(None) };
+    let row = Row { table: "build", id: &id };
+    Ok(Some((row.text("id", &id)?, row.text("owner", &owner)?)))
+}
+
+/// Whether the latest verdict on a key was reached after `planned`.
+async fn settled_since(txn: &mut Txn<'_>, key: DrvKey, planned: Timestamp) -> Result<bool, DbError> {
+    let latest: Option<i64> = sqlx::query_scalar(
+        "SELECT ended FROM attempt WHERE key = ? AND outcome IN ('passed', 'failed', 'timeout', 'log-limit')
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(key.to_string())
+    .fetch_optional(&mut *txn.conn)
+    .await
+    .map_err(txn.place.failed("looking for a new verdict"))?;
+    Ok(latest.is_some_and(|ended| column::untime(ended) >= planned))
 }
 
 async fn insert(

@@ -143,7 +143,7 @@ pub enum DbError {
         text: String,
     },
     /// No row has this id.
-    #[error("there is no {kind} {id}; `croft status` lists what there is")]
+    #[error("there is no {kind} {id}; `{}` lists what there is", if *kind == "machine" { "croft fleet --all" } else { "croft status" })]
     NotFound {
         /// What was looked for.
         kind: &'static str,

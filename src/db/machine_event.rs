@@ -38,6 +38,31 @@ impl Db {
         self.write(Add { machine, kind, words, now: self.clock.now() }).await
     }
 
+    /// The number of the newest event.
+    pub async fn machine_event_newest(&self) -> Result<i64, DbError> {
+        sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM machine_event")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(self.place.failed("looking for news of machines"))
+    }
+
+    /// The events after number `seq`, oldest first, and the number of the last.
+    pub async fn machine_event_after(&self, seq: i64) -> Result<(Vec<MachineEvent>, i64), DbError> {
+        let rows: Vec<(i64, String, String, i64, String, String)> = sqlx::query_as(
+            "SELECT e.seq, e.machine, m.name, e.at, e.kind, e.words
+             FROM machine_event e JOIN machine m ON m.id = e.machine WHERE e.seq > ? ORDER BY e.seq LIMIT 200",
+        )
+        .bind(seq)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(self.place.failed("reading news of machines"))?;
+        let last = rows.last().map_or(seq, |row| row.0);
+        let event = |(_, machine, name, at, kind, words)| EventRow { machine, name, at, kind, words };
+        let events =
+            rows.into_iter().map(|row| MachineEvent::try_from(event(row))).collect::<Result<_, _>>()?;
+        Ok((events, last))
+    }
+
     /// The newest events, of one machine or of all, oldest first.
     pub async fn machine_event_list(
         &self,

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    db::AttemptStart,
     ids::{AttemptId, BuildId},
     lifecycle::{AttemptOutcome, InfraCause},
     logs::LogSummary,
@@ -20,6 +19,13 @@ use crate::{
     report::TestReport,
     task,
 };
+
+/// An attempt that is on record and begins.
+pub(super) struct Try {
+    pub(super) build: BuildId,
+    pub(super) attempt: AttemptId,
+    pub(super) number: u32,
+}
 
 /// An attempt that has come back.
 pub(super) struct Tried {
@@ -36,14 +42,11 @@ pub(super) struct Tried {
 pub(super) async fn run(
     workshop: &Workshop,
     job: &Job,
-    build: BuildId,
+    this: Try,
     seat: &mut Seat,
 ) -> Result<Tried, EngineError> {
     let farm = &workshop.farm;
-    let attempt = AttemptId::new(farm.clock.now());
-    let number = job.retry.as_ref().map_or(1, |retry| retry.number);
-    let start = AttemptStart { build, attempt, number, machine: seat.name().to_owned() };
-    farm.db.attempt_start(&farm.owner, start).await?;
+    let Try { attempt, number, .. } = this;
     let task = task_of(workshop, job).await?;
     let begun = farm.clock.now();
     let unbuilt = |outcome| Tried {

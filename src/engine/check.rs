@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    dispatch::{Dispatcher, OnFailure, Report},
+    dispatch::{Calling, Dispatcher, OnFailure, Report},
     error::EngineError,
     event::{Event, Events},
     farm::Farm,
@@ -129,7 +129,8 @@ impl Pipeline {
         let find = self.find(recalled, &wanted, found);
         let plan = self.plan(finds, batch, report.clone());
         let (pusher, pushing) = self.pusher();
-        let dispatch = self.dispatcher(report, pusher).run(batches);
+        let calling = if was_recalled { Calling::ForWork } else { Calling::AtOnce };
+        let dispatch = self.dispatcher(calling, report, pusher).run(batches);
         let publish = publish(&self.farm, self.run, reports, &self.events);
         // Each stage ends when the one before it has; the first error in this order is the cause of the others.
         let (find, plan, dispatch, publish) = tokio::join!(find, plan, dispatch, publish);
@@ -181,14 +182,19 @@ impl Pipeline {
         cache.map(|cache| Pusher::start(cache, self.farm.builder.pool().clone())).unzip()
     }
 
-    fn dispatcher(&self, reports: mpsc::Sender<Report>, pusher: Option<Pusher>) -> Dispatcher {
+    fn dispatcher(
+        &self,
+        calling: Calling,
+        reports: mpsc::Sender<Report>,
+        pusher: Option<Pusher>,
+    ) -> Dispatcher {
         let workshop = Workshop {
             farm: Arc::clone(&self.farm),
             events: self.events.clone(),
             cancel: self.stop.clone(),
             pusher,
         };
-        Dispatcher::new(self.run, workshop, self.conduct.on_failure, self.conduct.max_jobs, reports)
+        Dispatcher::new(self.run, workshop, self.conduct.on_failure, self.conduct.max_jobs, calling, reports)
     }
 
     /// Plans cells as they are found.

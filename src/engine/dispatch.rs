@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::EngineError,
@@ -38,6 +39,15 @@ pub enum OnFailure {
     KeepGoing,
     /// Whatever has not begun is cancelled, and what runs is ended.
     Stop,
+}
+
+/// When the machines are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Calling {
+    /// At once: the flake is evaluated, and most likely there is something to build. Machines join meanwhile.
+    AtOnce,
+    /// When there is something to build.
+    ForWork,
 }
 
 /// Cells on their way to the database and the renderers.
@@ -80,6 +90,7 @@ pub(super) struct Dispatcher {
     at_hub: usize,
     reports: mpsc::Sender<Report>,
     queue: QueueView,
+    calling: Calling,
     /// The fleet, if it is kept for this run alone.
     stay: Option<Stay>,
 }
@@ -90,6 +101,7 @@ impl Dispatcher {
         workshop: Workshop,
         on_failure: OnFailure,
         most: Option<u32>,
+        calling: Calling,
         reports: mpsc::Sender<Report>,
     ) -> Self {
         let running = TaskSet::new("job", workshop.cancel.clone());
@@ -108,6 +120,7 @@ impl Dispatcher {
             at_hub: 0,
             reports,
             queue: QueueView::new(run),
+            calling,
             stay: None,
             workshop,
         }
@@ -120,49 +133,48 @@ impl Dispatcher {
         let cancel = self.workshop.cancel.clone();
         let mut changes = self.yard.changes();
         let mut tick = QueueView::ticks();
-        let (mut open, mut cancelled, mut failed) = (true, false, None);
+        let (mut open, mut cancelled) = (true, false);
+        let mut failure = Failure { first: None, cancel: cancel.clone() };
+        if self.calling == Calling::AtOnce {
+            failure.mind(self.call_machines().await);
+        }
         loop {
-            if failed.is_none() && !cancelled {
+            if failure.first.is_none() && !cancelled {
                 self.start();
             }
             if !open && self.is_done() {
                 break;
             }
+            let keeper = self.stay.as_ref().map(Stay::ended);
             tokio::select! {
                 batch = batches.recv(), if open => match batch {
-                    Some(batch) => {
-                        if let Err(error) = self.admit(batch).await {
-                            failed.get_or_insert(error);
-                            cancel.cancel();
-                        }
-                    }
+                    Some(batch) => failure.mind(self.admit(batch).await),
                     None => open = false,
                 },
                 Some(back) = self.running.join_next(), if !self.running.is_empty() => {
-                    if let Err(error) = self.take_back(back).await {
-                        failed.get_or_insert(error);
-                        cancel.cancel();
-                    }
-                }
-                error = broken(&mut self.stay) => {
-                    failed.get_or_insert(error);
-                    cancel.cancel();
+                    failure.mind(self.take_back(back).await);
                 }
                 () = moved(&mut changes) => {}
-                _ = tick.tick() => self.tell_queue().await?,
+                _ = tick.tick() => failure.mind(self.tell_queue().await),
+                () = gone(keeper), if !cancelled => {
+                    failure.mind(Err(EngineError::Bug("nobody looks after the machines any more")));
+                }
                 () = cancel.cancelled(), if !cancelled => cancelled = true,
             }
             if cancelled {
-                self.give_up().await?;
+                failure.mind(self.give_up().await);
             }
         }
-        self.give_up().await?;
+        failure.mind(self.give_up().await);
         self.yard.demand(self.run, Demand::default());
-        self.queue.clear(&self.workshop.farm).await?;
-        if let Some(stay) = self.stay.take() {
-            stay.leave().await?;
-        }
-        failed.map_or(Ok(()), Err)
+        let left = match self.stay.take() {
+            Some(stay) => stay.leave().await,
+            None => Ok(()),
+        };
+        failure.mind(self.queue.clear(&self.workshop.farm, &self.workshop.events).await);
+        // Why the keeper has ended says more than that it has.
+        left?;
+        failure.first.map_or(Ok(()), Err)
     }
 
     fn is_done(&self) -> bool {
@@ -193,13 +205,23 @@ impl Dispatcher {
     }
 
     async fn tell_queue(&mut self) -> Result<(), EngineError> {
-        self.queue.tell(&self.workshop.farm, &self.schedule, &self.jobs).await
+        let Self { queue, workshop, schedule, jobs, .. } = self;
+        queue.tell(&workshop.farm, schedule, jobs, &workshop.events).await
+    }
+
+    /// Opens the fleet, if this run has not done so.
+    async fn call_machines(&mut self) -> Result<(), EngineError> {
+        if self.stay.is_none() {
+            let farm = &self.workshop.farm;
+            self.queue.listen(farm).await?;
+            self.stay = farm.fleet.begin(&farm.local_offer().await?).await?;
+        }
+        Ok(())
     }
 
     async fn admit(&mut self, batch: PlannedBatch) -> Result<(), EngineError> {
-        if self.stay.is_none() && !batch.jobs.is_empty() {
-            let farm = Arc::clone(&self.workshop.farm);
-            self.stay = farm.fleet.begin(farm.offer().await?).await?;
+        if !batch.jobs.is_empty() {
+            self.call_machines().await?;
         }
         for PlannedJob { work, job } in batch.jobs {
             self.jobs.insert(work.node, job);
@@ -338,10 +360,25 @@ impl Dispatcher {
     }
 }
 
-/// Waits until the keeping of the fleet breaks.
-async fn broken(stay: &mut Option<Stay>) -> EngineError {
-    match stay {
-        Some(stay) => stay.broken().await,
+/// The first error of the loop. It stops new work; what runs is ended and recorded, and machines are let go.
+struct Failure {
+    first: Option<EngineError>,
+    cancel: CancellationToken,
+}
+
+impl Failure {
+    fn mind(&mut self, result: Result<(), EngineError>) {
+        if let Err(error) = result {
+            self.first.get_or_insert(error);
+            self.cancel.cancel();
+        }
+    }
+}
+
+/// Waits until nobody looks after the machines. Where nobody need do that, it never comes.
+async fn gone(keeper: Option<CancellationToken>) {
+    match keeper {
+        Some(keeper) => keeper.cancelled().await,
         None => std::future::pending().await,
     }
 }

@@ -97,6 +97,22 @@ pub enum Event {
     },
     /// A cell has come to rest and is recorded.
     CellEnded(Box<CellReport>),
+    /// Something happened to a machine of this run.
+    Machine {
+        /// Its name.
+        machine: String,
+        /// What, in a word.
+        kind: String,
+        /// The details, made harmless; may be empty.
+        words: String,
+    },
+    /// Builds wait, and nothing runs. Told again when the reason changes.
+    Waiting {
+        /// How many.
+        builds: usize,
+        /// Why the first of them does.
+        reason: String,
+    },
     /// The run is being cancelled.
     Cancelling,
 }

@@ -96,9 +96,22 @@ impl Farm {
             .await
     }
 
+    /// What this machine offers as one of the builders. Nix is not asked where it is none of them.
+    pub(super) async fn local_offer(&self) -> Result<Offer, EngineError> {
+        if self.settings.fleet.local {
+            return Ok(self.offer().await?.clone());
+        }
+        Ok(Offer {
+            systems: BTreeSet::new(),
+            features: BTreeSet::new(),
+            mandatory: BTreeSet::new(),
+            capacity: Resources::default(),
+        })
+    }
+
     /// What all builders offer or could offer.
     pub(super) async fn offers(&self) -> Result<Vec<Offer>, EngineError> {
-        Ok(self.fleet.offers(self.offer().await?))
+        Ok(self.fleet.offers(&self.local_offer().await?))
     }
 
     /// Ends the machines that nobody looks after any more: those of processes that died, and instances without a

@@ -45,6 +45,7 @@ pub struct Preview {
     /// How long it would take.
     pub estimate: Estimate,
     /// What machines on demand would cost for that at least; none where no machine has a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
     /// The matrices, with the order of their axes.
     #[serde(skip)]

@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{error::EngineError, farm::Farm, tap::Quiet};
+use super::{error::EngineError, farm::Farm};
 use crate::{
     lifecycle::AttemptOutcome,
     nix::Derivation,
-    remote::{Ask, Limits},
+    remote::{Ask, Limits, Unheard},
 };
 
 /// The name of the probe's derivation.
@@ -45,7 +45,7 @@ pub async fn probe_sandbox(farm: &Farm, cancel: &CancellationToken) -> Result<Sa
         Limits { timeout: Duration::from_secs(60), max_silent: Duration::from_secs(60), max_log: 1 << 20 };
     let before = farm.clock.now();
     // The connection stays open meanwhile, so that the derivation is not collected as garbage.
-    let realised = farm.builder.realise(&Ask::Build(drv.path().clone()), limits, Quiet, cancel).await;
+    let realised = farm.builder.realise(&Ask::Build(drv.path().clone()), limits, Unheard, cancel).await;
     pool.give_back(connection);
     let took = farm.clock.now().since(before);
     Ok(match realised.outcome {

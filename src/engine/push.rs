@@ -73,7 +73,7 @@ async fn push(cache: BinaryCache, hub: Pool, mut taken: mpsc::Receiver<BTreeSet<
                 );
             }
             Err(error) => {
-                tracing::warn!(%error, "outputs are not in the binary cache; builders build or fetch them otherwise")
+                tracing::warn!(%error, "outputs are not in the binary cache; builders build or fetch them otherwise");
             }
         }
         connection = Some(open).filter(|open| open.client.is_usable());

@@ -7,18 +7,29 @@ use std::{
 
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
-use super::{error::EngineError, farm::Farm, fleet::Seat, job::Job};
+use super::{
+    error::EngineError,
+    event::{Event, Events},
+    farm::Farm,
+    fleet::Seat,
+    job::Job,
+};
 use crate::{
     clock::Timestamp,
     db::Waiting,
     graph::NodeId,
     ids::{MachineId, RunId},
     plan::Class,
+    report::{Colours, terminal_line},
     schedule::{FleetView, Outlook, Schedule, Situation},
 };
 
 /// How often the queue is told.
 const EVERY: Duration = Duration::from_secs(1);
+/// The longest text about a machine that is passed on, in characters.
+const MAX_WORDS: usize = 200;
+/// The word for a build that waits for a builder.
+const READY: &str = "ready";
 /// The most builds that are told one by one.
 const MAX_TOLD: usize = 500;
 
@@ -28,6 +39,10 @@ pub(super) struct QueueView {
     run: RunId,
     running: BTreeMap<NodeId, Running>,
     state: Told,
+    /// The last event of machines that was passed on.
+    news: Option<i64>,
+    /// Why builds wait, as it was last said.
+    said: Option<String>,
 }
 
 #[derive(Debug)]
@@ -47,7 +62,7 @@ enum Told {
 
 impl QueueView {
     pub(super) fn new(run: RunId) -> Self {
-        Self { run, running: BTreeMap::new(), state: Told::Never }
+        Self { run, running: BTreeMap::new(), state: Told::Never, news: None, said: None }
     }
 
     /// The moments at which the queue is told; not at once, so that a short run tells nothing.
@@ -74,11 +89,14 @@ impl QueueView {
         farm: &Farm,
         schedule: &Schedule,
         jobs: &HashMap<NodeId, Job>,
+        events: &Events,
     ) -> Result<(), EngineError> {
+        self.tell_news(farm, events).await?;
         let now = farm.clock.now();
         let mut all: Vec<Waiting> =
             self.running.iter().filter_map(|(node, at)| Some(self.runs(jobs.get(node)?, at))).collect();
         all.extend(farm.fleet.yard().look(|view| self.waits(farm, view, schedule, jobs, now)));
+        self.tell_why(&all, events).await;
         self.state = if all.is_empty() { self.state } else { Told::Stale };
         if self.state == Told::Never || (all.is_empty() && self.state == Told::Current) {
             return Ok(());
@@ -87,8 +105,44 @@ impl QueueView {
         Ok(farm.db.waiting_replace(&farm.owner, all).await?)
     }
 
-    /// Takes back what was told.
-    pub(super) async fn clear(&mut self, farm: &Farm) -> Result<(), EngineError> {
+    /// Begins to listen for what happens to machines.
+    pub(super) async fn listen(&mut self, farm: &Farm) -> Result<(), EngineError> {
+        if self.news.is_none() && farm.fleet.has_others() {
+            self.news = Some(farm.db.machine_event_newest().await?);
+        }
+        Ok(())
+    }
+
+    /// Passes on what happened to machines since.
+    async fn tell_news(&mut self, farm: &Farm, events: &Events) -> Result<(), EngineError> {
+        let Some(seq) = self.news else { return Ok(()) };
+        let (news, last) = farm.db.machine_event_after(seq).await?;
+        self.news = Some(last);
+        for event in news {
+            let words = terminal_line(event.words.as_bytes(), Colours::Drop, MAX_WORDS);
+            let event = Event::Machine { machine: event.name, kind: event.kind, words };
+            // A run without a listener goes on.
+            events.send(event).await.ok();
+        }
+        Ok(())
+    }
+
+    /// Says why builds wait while nothing runs.
+    async fn tell_why(&mut self, all: &[Waiting], events: &Events) {
+        let first = all.iter().find(|waiting| waiting.state == READY).filter(|_| self.running.is_empty());
+        let reason = first.map(|waiting| waiting.reason.clone());
+        if reason == self.said {
+            return;
+        }
+        self.said.clone_from(&reason);
+        if let Some(reason) = reason {
+            events.send(Event::Waiting { builds: all.len(), reason }).await.ok();
+        }
+    }
+
+    /// Passes on the last news, and takes back what was told.
+    pub(super) async fn clear(&mut self, farm: &Farm, events: &Events) -> Result<(), EngineError> {
+        self.tell_news(farm, events).await?;
         if self.state == Told::Stale {
             farm.db.waiting_replace(&farm.owner, Vec::new()).await?;
         }
@@ -128,7 +182,7 @@ impl QueueView {
             ahead += job.expected;
             let queue = (slots > 0).then(|| now.plus(ahead / slots));
             let eta = [outlook.until.map(|at| at.plus(job.expected)), queue].into_iter().flatten().max();
-            all.push(self.line(job, "ready", words.clone(), eta));
+            all.push(self.line(job, READY, words.clone(), eta));
         }
         all
     }

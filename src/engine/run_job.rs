@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempt::{self, Tried},
+    attempt::{self, Tried, Try},
     error::EngineError,
     event::{Event, Events},
     farm::Farm,
@@ -18,11 +18,12 @@ use super::{
     tap::{Tap, backoff},
 };
 use crate::{
-    db::{Adoption, AttemptEnd, BuildNext, Claim, LogEnd, NewBuild},
+    db::{Adoption, AttemptEnd, AttemptStart, Begun, BuildNext, FirstAttempt, LogEnd, NewBuild},
     ids::{AttemptId, BuildId, OwnerId},
     lifecycle::AttemptOutcome,
     remote::{Ask, Limits},
     report::{TestCase, TestCounts, TestReport, TestStatus},
+    schedule::Blame,
 };
 
 /// How often a build of another process is looked at.
@@ -42,9 +43,9 @@ pub(super) struct Workshop {
     pub(super) pusher: Option<Pusher>,
 }
 
-/// What a claim came to.
-enum Claimed {
-    Ours(BuildId),
+/// What beginning a build came to.
+enum Beginning {
+    Ours(Try),
     /// Somebody else has made it meanwhile.
     Settled(JobEnd),
     /// Somebody else had it and gave it up.
@@ -56,18 +57,21 @@ impl Workshop {
     /// Builds `job` on the builder of `seat`. An error is one of croft's own keeping: the database, the state
     /// directory.
     pub(super) async fn build(self, job: Job, mut seat: Seat) -> Result<Step, EngineError> {
-        let build = match job.retry.as_ref() {
-            Some(retry) => retry.build,
-            None => match self.claim(&job, &mut seat).await? {
-                Claimed::Ours(build) => build,
-                Claimed::Settled(end) => return Ok(Step::Ended(end)),
-                Claimed::Open => return Ok(Step::Open),
-                Claimed::Cancelled => return Ok(Step::Ended(JobEnd::cancelled(&job))),
-            },
+        let this = match self.begin(&job, &mut seat).await? {
+            Beginning::Ours(this) => this,
+            Beginning::Settled(end) => return Ok(Step::Ended(end)),
+            Beginning::Open => return Ok(Step::Open),
+            Beginning::Cancelled => return Ok(Step::Ended(JobEnd::cancelled(&job))),
         };
-        let tried = attempt::run(&self, &job, build, &mut seat).await?;
-        seat.tell(job.key, &tried.outcome, tried.ended.since(tried.started));
-        self.record(&job, build, tried, &seat).await
+        let build = this.build;
+        let tried = attempt::run(&self, &job, this, &mut seat).await?;
+        let blame = seat.tell(job.key, &tried.outcome, tried.ended.since(tried.started));
+        let retry = match blame {
+            Blame::Nobody => self.retry(&job, build, &tried, &seat),
+            // It has failed wherever it was tried; no machine is to suffer for it any more.
+            Blame::Derivation { .. } => None,
+        };
+        self.record(&job, tried, retry, &seat).await
     }
 
     /// Does what needs no builder: fetches outputs from a binary cache, or records that they are there.
@@ -79,29 +83,32 @@ impl Workshop {
         Ok(Step::Ended(end))
     }
 
-    async fn claim(&self, job: &Job, seat: &mut Seat) -> Result<Claimed, EngineError> {
-        if self.cancel.is_cancelled() {
-            return Ok(Claimed::Cancelled);
+    /// Puts on the disk that the build is ours and that an attempt begins, unless somebody else is at it.
+    async fn begin(&self, job: &Job, seat: &mut Seat) -> Result<Beginning, EngineError> {
+        let (attempt, machine) = (AttemptId::new(self.farm.clock.now()), seat.name().to_owned());
+        if let Some(Retry { build, number, .. }) = job.retry {
+            let start = AttemptStart { build, attempt, number, machine };
+            self.farm.db.attempt_start(&self.farm.owner, start).await?;
+            return Ok(Beginning::Ours(Try { build, attempt, number }));
         }
-        let claims = self.farm.db.build_claim(&self.farm.owner, vec![new_build(job)]).await?;
-        match claims.into_iter().next().ok_or(EngineError::Bug("a claim without an answer"))? {
-            Claim::Won(build) => {
-                // Between plan and claim another process may have built and recorded the same key.
-                let Some(end) = self.settled_since(job).await? else { return Ok(Claimed::Ours(build)) };
-                self.farm.db.build_release(&self.farm.owner, build).await?;
-                Ok(Claimed::Settled(end))
-            }
-            Claim::Held { build, owner } => {
+        if self.cancel.is_cancelled() {
+            return Ok(Beginning::Cancelled);
+        }
+        let first = FirstAttempt { build: new_build(job), attempt, machine, planned: job.planned };
+        match self.farm.db.build_begin(&self.farm.owner, first).await? {
+            Begun::Ours(build) => return Ok(Beginning::Ours(Try { build, attempt, number: 1 })),
+            Begun::Settled => {}
+            Begun::Held { build, owner } => {
                 seat.free();
                 self.tell(Event::BuildJoined { name: job.drv.name().to_owned(), key: job.key }).await;
                 self.wait_for(build, owner).await?;
-                Ok(match self.settled_since(job).await? {
-                    Some(end) => Claimed::Settled(end),
-                    None if self.cancel.is_cancelled() => Claimed::Cancelled,
-                    None => Claimed::Open,
-                })
             }
         }
+        Ok(match self.settled_since(job).await? {
+            Some(end) => Beginning::Settled(end),
+            None if self.cancel.is_cancelled() => Beginning::Cancelled,
+            None => Beginning::Open,
+        })
     }
 
     /// Waits until somebody else's build has ended, or its owner has died and it was swept.
@@ -157,11 +164,10 @@ impl Workshop {
     async fn record(
         &self,
         job: &Job,
-        build: BuildId,
         tried: Tried,
+        retry: Option<Retry>,
         seat: &Seat,
     ) -> Result<Step, EngineError> {
-        let retry = self.retry(job, build, &tried, seat);
         let duration = tried.ended.since(tried.started);
         let end = JobEnd {
             node: job.node,

@@ -93,16 +93,3 @@ impl BuildLog for Tap {
 pub(super) fn backoff(failures: u32) -> Duration {
     Duration::from_millis(500) * 3u32.saturating_pow(failures.saturating_sub(1).min(4))
 }
-
-/// Takes a log that nobody wants.
-pub(super) struct Quiet;
-
-impl BuildLog for Quiet {
-    fn line(&mut self, _line: &[u8]) {}
-
-    fn phase(&mut self, _name: &[u8]) {}
-
-    fn tick(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-}

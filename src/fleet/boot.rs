@@ -17,7 +17,7 @@ const CLOUD_INIT: &str = include_str!("boot/cloud-init.sh");
 pub fn render(order: &LaunchOrder, setup: Setup) -> String {
     let values = values(order);
     match setup {
-        Setup::Image => values.iter().map(|(key, value)| format!("{key} {value}\n")).collect(),
+        Setup::Image => values.iter().flat_map(|(key, value)| [key, " ", value.as_str(), "\n"]).collect(),
         Setup::CloudInit => values
             .iter()
             .fold(CLOUD_INIT.to_owned(), |text, (key, value)| text.replace(&format!("@{key}@"), value)),

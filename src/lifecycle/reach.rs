@@ -57,6 +57,16 @@ pub enum Reach {
     Local,
 }
 
+impl Reach {
+    /// Where its sshd listens; none if it is this machine.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Ssh(address) => Some(address),
+            Self::Local => None,
+        }
+    }
+}
+
 impl From<Address> for Reach {
     fn from(address: Address) -> Self {
         Self::Ssh(address)

@@ -65,6 +65,20 @@ pub trait BuildLog: Send + 'static {
     fn tick(&mut self) -> Result<(), String>;
 }
 
+/// Takes a log that nobody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unheard;
+
+impl BuildLog for Unheard {
+    fn line(&mut self, _line: &[u8]) {}
+
+    fn phase(&mut self, _name: &[u8]) {}
+
+    fn tick(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// How a request ended.
 #[derive(Debug)]
 pub struct Realised<L> {

@@ -64,6 +64,14 @@ impl Builder {
         self.0.slots
     }
 
+    /// Whether it builds in the store of this machine.
+    pub fn is_here(&self) -> bool {
+        match &self.0.place {
+            Place::Here(_) => true,
+            Place::There(_) => false,
+        }
+    }
+
     /// Its connections, for asking about paths.
     pub fn pool(&self) -> &Pool {
         match &self.0.place {

@@ -30,7 +30,7 @@ mod ssh;
 mod transfer;
 mod work;
 
-pub use build::{Ask, BuildLog, Limits, Realised};
+pub use build::{Ask, BuildLog, Limits, Realised, Unheard};
 pub use builder::Builder;
 pub use connection::Connection;
 pub use dial::{DialError, StoreAccess};

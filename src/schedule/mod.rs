@@ -24,7 +24,7 @@ pub use place::Placement;
 pub use policy::{Blocker, FleetAction, LaunchReason, budget_until, decide, may_end, offer, wind_down};
 pub use queue::{Added, End, Progress, Schedule, Stage};
 pub use standing::{Closed, Standing};
-pub use state::{FleetState, Hold, MachineState, Unfit};
+pub use state::{FleetState, MachineState, Unfit};
 pub use view::{BuilderView, FleetView, Probation, SlotId};
 pub use wait::{Outlook, Situation, WaitReason};
 pub use work::Work;

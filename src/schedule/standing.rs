@@ -36,8 +36,8 @@ pub enum Closed {
     Interrupted,
     /// It failed several times in a row.
     Quarantine {
-        /// Until when.
-        until: Timestamp,
+        /// Until when; none until a person releases it.
+        until: Option<Timestamp>,
         /// What happened.
         why: String,
     },
@@ -65,7 +65,10 @@ impl fmt::Display for Closed {
             Self::Leaving(None) => f.write_str("is on its way out"),
             Self::Leaving(Some(why)) => write!(f, "is on its way out: {why}"),
             Self::Interrupted => f.write_str("is taken back by its provider"),
-            Self::Quarantine { until, why } => write!(f, "is in quarantine until {until}: {why}"),
+            Self::Quarantine { until: Some(until), why } => {
+                write!(f, "is in quarantine until {until}: {why}")
+            }
+            Self::Quarantine { until: None, why } => write!(f, "is in quarantine: {why}"),
             Self::Failing { times } => {
                 write!(f, "has just failed {times} times in a row by infrastructure")
             }

@@ -15,22 +15,8 @@ use crate::{
     clock::Timestamp,
     config::{FleetSettings, PoolName},
     ids::MachineId,
-    lifecycle::{Phase, Seen, Shape, Wanted},
+    lifecycle::{Hold, Phase, Seen, Shape, Wanted},
 };
-
-/// Why a machine takes no work although it could.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
-    /// It failed several times in a row.
-    Quarantine {
-        /// Until when.
-        until: Timestamp,
-        /// What happened.
-        why: String,
-    },
-    /// A person took it out.
-    Operator,
-}
 
 /// A machine that is not gone, or a builder that is always there.
 #[derive(Debug, Clone)]
@@ -126,7 +112,7 @@ impl MachineState {
             (Wanted::Up, Seen::Unreachable) => Some(Closed::Unreachable),
             (Wanted::Up, Seen::Ready) if self.interrupted => Some(Closed::Interrupted),
             (Wanted::Up, Seen::Ready) => match (&self.hold, &self.unfit) {
-                (Some(Hold::Operator), _) => Some(Closed::Operator),
+                (Some(Hold::Drain), _) => Some(Closed::Operator),
                 (Some(Hold::Quarantine { until, why }), _) => {
                     Some(Closed::Quarantine { until: *until, why: why.clone() })
                 }

@@ -212,7 +212,8 @@ impl Situation<'_> {
             return Outlook { reason, until: None };
         };
         let until = match why {
-            Closed::Quarantine { until, .. } | Closed::Budget { until } => Some(*until),
+            Closed::Quarantine { until, .. } => *until,
+            Closed::Budget { until } => Some(*until),
             Closed::Joining
             | Closed::Unreachable
             | Closed::Leaving(_)

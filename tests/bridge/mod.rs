@@ -146,6 +146,13 @@ impl Bridge {
         self.shared().guests.iter().map(|(id, guest)| (id.clone(), guest.address.clone())).collect()
     }
 
+    /// The instances of farms that the EC2 tells of, and whether each of them is gone.
+    pub(crate) fn instances(&self) -> BTreeMap<String, bool> {
+        let ec2 = Ec2Query::new(&self.endpoint);
+        let seen = self.net.spawn(move || ec2.instances().unwrap()).join().unwrap();
+        seen.into_iter().map(|seen| (seen.id, seen.is_gone)).collect()
+    }
+
     /// How many machines were started in all.
     pub(crate) fn started(&self) -> u32 {
         self.shared().started

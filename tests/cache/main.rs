@@ -7,6 +7,8 @@
     reason = "a test may panic and speak"
 )]
 
+#[path = "../moto/mod.rs"]
+mod moto;
 #[path = "../nix_support/mod.rs"]
 mod nix_support;
 

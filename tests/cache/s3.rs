@@ -1,94 +1,26 @@
 //! A cache in an S3-compatible store: moto's server on loopback.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
-
 use croft::{cache::binary::Written, config::CacheSettings, nix::NarHash, web};
 
 use crate::{
+    moto::Moto,
     nix_support::{LiveNix, Trusted},
     support::{
         Served, absolute, build_pair, http, noise, open, path_of, reader, run, set, settings, substitute,
     },
 };
 
-/// The version that is tested with.
-const MOTO: &str = "5.2.5";
-
-/// moto's Python, which is installed where later runs find it; none, with a word why, where it cannot be.
-fn python() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let place = cache.join(format!("croft/moto-{MOTO}"));
-    let python = place.join("bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    std::fs::create_dir_all(place.parent()?).ok()?;
-    let building = tempfile::Builder::new().prefix("moto-").tempdir_in(place.parent()?).ok()?;
-    let made = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
-    let package = format!("moto[server,s3]=={MOTO}");
-    if made(Command::new("python3").args(["-m", "venv"]).arg(building.path()))
-        && made(
-            Command::new(building.path().join("bin/python")).args(["-m", "pip", "install", "-q", &package]),
-        )
-    {
-        // Another test may have been as quick.
-        std::fs::rename(building.keep(), &place).ok();
-        return Some(python).filter(|python| python.exists());
-    }
-    eprintln!("skipped: pip cannot install moto here");
-    None
-}
-
-/// A server that dies with this test.
-struct Moto {
-    child: Child,
-    address: String,
-}
-
-impl Moto {
-    fn start() -> Option<Self> {
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(python()?)
-            .args(["-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("http://").map(|(_, rest)| rest.trim().to_owned()));
-        // It goes on to log each request; somebody has to read that.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Some(Self { child, address: address.expect("moto says where it listens") })
-    }
-
-    async fn bucket(&self, name: &str, prefix: &str) -> CacheSettings {
-        let made = http().put(format!("http://{}/{name}", self.address));
-        let made = made.header("authorization", AUTHORIZATION).send().await.unwrap();
-        assert!(made.status().is_success(), "{made:?}");
-        settings(&format!("s3://{name}{prefix}?region=us-east-1&scheme=http&endpoint={}", self.address))
-    }
+/// Makes a bucket; settings for a cache below `prefix` in it.
+async fn bucket(moto: &Moto, name: &str, prefix: &str) -> CacheSettings {
+    let made = http().put(format!("{}/{name}", moto.endpoint()));
+    let made = made.header("authorization", AUTHORIZATION).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
+    settings(&format!("s3://{name}{prefix}?region=us-east-1&scheme=http&endpoint={}", moto.address()))
 }
 
 /// moto does not check signatures, but wants one to see whose bucket it is.
 const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, \
                              SignedHeaders=host, Signature=0";
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn s3_is_written_in_parts_read_checked_and_served_to_nix() {
@@ -98,7 +30,7 @@ async fn s3_is_written_in_parts_read_checked_and_served_to_nix() {
     std::fs::write(&credentials, "[default]\naws_access_key_id = id\naws_secret_access_key = hunter2\n")
         .unwrap();
     let settings =
-        CacheSettings { credentials_file: Some(credentials), ..moto.bucket("croft-test", "/farm").await };
+        CacheSettings { credentials_file: Some(credentials), ..bucket(&moto, "croft-test", "/farm").await };
     let cache = open(&settings, &dir.path().join("state"));
     assert!(!format!("{cache:?} {settings:?}").contains("hunter2"));
     assert_eq!(cache.substituter_url(), None, "old versions of Nix know no prefix");
@@ -126,7 +58,7 @@ async fn s3_is_written_in_parts_read_checked_and_served_to_nix() {
     }
 
     let absent = CacheSettings {
-        url: Some(format!("s3://absent?scheme=http&endpoint={}", moto.address).parse().unwrap()),
+        url: Some(format!("s3://absent?scheme=http&endpoint={}", moto.address()).parse().unwrap()),
         ..settings
     };
     let (info, nar) = path_of(3, b"x");
@@ -144,11 +76,11 @@ async fn a_nix_that_speaks_s3_substitutes_from_the_bucket_itself() {
     std::fs::write(&credentials, "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n")
         .unwrap();
     let settings =
-        CacheSettings { credentials_file: Some(credentials), ..moto.bucket("croft-direct", "").await };
+        CacheSettings { credentials_file: Some(credentials), ..bucket(&moto, "croft-direct", "").await };
     // Not every Nix with S3 can sign what it asks for, so anybody may read here.
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
         "Action":"s3:GetObject","Resource":"arn:aws:s3:::croft-direct/*"}]}"#;
-    let open_to_all = http().put(format!("http://{}/croft-direct?policy", moto.address)).body(policy);
+    let open_to_all = http().put(format!("http://{}/croft-direct?policy", moto.address())).body(policy);
     let done = open_to_all.header("authorization", AUTHORIZATION).send().await.unwrap();
     assert!(done.status().is_success(), "{done:?}");
     let cache = open(&settings, &dir.path().join("state"));

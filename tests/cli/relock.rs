@@ -51,6 +51,10 @@ impl Drop for Watched {
     }
 }
 
+fn time_of(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
 fn set_time(file: &Path, time: SystemTime) {
     fs::File::open(file).unwrap().set_modified(time).unwrap();
 }
@@ -81,7 +85,7 @@ fn the_same_tree_is_locked_once_and_any_other_anew() {
     assert_eq!((asked, &report["fingerprint"]), (false, &first["fingerprint"]), "the first tree is back");
 
     // A flake can see its time, so another time is asked about; so are another mode, a new file and a new link.
-    set_time(&extra, SystemTime::now() + Duration::from_secs(100));
+    set_time(&extra, time_of(&extra) + Duration::from_secs(100));
     assert!(watched.check(&[]).0, "another time");
     fs::set_permissions(&extra, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(watched.check(&[]).0, "another mode");
@@ -99,7 +103,7 @@ fn a_tree_that_is_gone_from_the_store_or_another_nix_is_asked_about() {
     let (_, first) = watched.check(&[]);
     assert!(!watched.check(&[]).0);
     // As after an upgrade.
-    set_time(&watched.nix, SystemTime::now() - Duration::from_secs(1_000));
+    set_time(&watched.nix, time_of(&watched.nix) - Duration::from_secs(1_000));
     assert!(watched.check(&[]).0, "another Nix");
     assert!(!watched.check(&[]).0);
     let store = watched.place.path("root").join("nix/store");

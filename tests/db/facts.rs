@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::world::*;
 use croft::{
     clock::Timestamp,
-    db::{Adoption, BuildNext, Claim, Db, DbError, Fingerprint, LogEnd, Origin, OwnerGuard, Project, Totals},
+    db::{
+        Adoption, Begun, BuildNext, Claim, Db, DbError, Fingerprint, FirstAttempt, LogEnd, Origin,
+        OwnerGuard, Project, Totals,
+    },
     ids::{AttemptId, RunId},
     lifecycle::{AttemptOutcome, CellState, InfraCause, RunState, RunVerdict},
     nix::DrvKey,
@@ -217,6 +220,37 @@ async fn one_of_many_wins_each_key() {
     assert!(!two.build_is_open(id).await.unwrap());
     assert!(matches!(two.build_claim(&b, vec![build(900)]).await.unwrap()[..], [Claim::Won(_)]));
     assert_eq!(two.check().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_build_begins_in_one_change_unless_somebody_has_it_or_has_decided_it() {
+    let state = tempfile::tempdir().unwrap();
+    let (one, two) = (open(state.path()).await, open(state.path()).await);
+    let (a, b) = (one.owner_register().await.unwrap(), two.owner_register().await.unwrap());
+    let first = |planned| FirstAttempt {
+        build: build(1),
+        attempt: AttemptId::new(now()),
+        machine: "local".to_owned(),
+        planned,
+    };
+    let before = one.write_stats().commits;
+    let mine = first(now());
+    let Begun::Ours(id) = one.build_begin(&a, mine.clone()).await.unwrap() else { panic!("it is free") };
+    assert_eq!(one.write_stats().commits, before + 1);
+    let attempts = one.attempt_list(key(1), 9).await.unwrap();
+    assert_eq!(attempts.iter().map(|a| (a.id, a.number)).collect::<Vec<_>>(), [(mine.attempt, 1)]);
+    let held = two.build_begin(&b, first(now())).await.unwrap();
+    assert_eq!(held, Begun::Held { build: id, owner: a.id() });
+    assert_eq!(one.check().await.unwrap(), []);
+
+    one.attempt_end(end(mine.attempt, failed(), BuildNext::End)).await.unwrap();
+    let ended = one.verdicts_by_key(&[key(1)]).await.unwrap()[&key(1)].latest.clone().unwrap().ended;
+    assert_eq!(two.build_begin(&b, first(ended)).await.unwrap(), Begun::Settled);
+    assert!(!two.build_is_open(id).await.unwrap());
+    let later = Timestamp::from_millis(ended.as_millis() + 1);
+    let again = two.build_begin(&b, first(later)).await.unwrap();
+    assert!(matches!(again, Begun::Ours(_)), "{again:?}");
+    assert_eq!(one.check().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 
 use croft::{
     config::Settings,
-    fleet::{Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Secret},
+    fleet::{Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Reach, Secret},
 };
 use tempfile::TempDir;
 
@@ -87,9 +87,17 @@ impl Cloud {
         })
     }
 
+    #[track_caller]
     fn wait_until(&self, instance: &Instance, state: InstanceState) -> Instance {
+        self.wait_until_after(instance, state, || {})
+    }
+
+    /// Does something until it has brought the instance into a state.
+    #[track_caller]
+    fn wait_until_after(&self, instance: &Instance, state: InstanceState, again: impl Fn()) -> Instance {
         let start = Instant::now();
         loop {
+            again();
             let id = instance.id.clone();
             let seen = self.ask(async move |provider| provider.get(&id).await.unwrap());
             if seen.state == state {
@@ -110,14 +118,14 @@ impl Cloud {
             "-o",
             "HostKeyAlias=machine",
             "-o",
-            "ConnectTimeout=2",
+            "ConnectTimeout=5",
             "-o",
             "ServerAliveInterval=2",
             "-i",
         ]);
         command.arg(self.keys.path().join("farm"));
         command.arg("-o").arg(format!("UserKnownHostsFile={}", self.keys.path().join("known").display()));
-        let address = instance.address.as_ref().unwrap();
+        let address = instance.address.as_ref().and_then(Reach::address).unwrap();
         command.arg(format!("root@{}", address.host)).arg(script).output().unwrap()
     }
 
@@ -152,8 +160,8 @@ fn life(cloud: &Cloud) {
     cloud.bridge.wait_for("the end of the first", |machines| !machines.contains_key(first.id.as_str()));
     assert!(!cloud.ssh(&first, "true").status.success(), "it still answers");
     // Its own end is the instance's, since it was launched so. The connection breaks off under it.
-    cloud.ssh(&second, "poweroff -f");
-    cloud.wait_until(&second, InstanceState::Gone);
+    // A machine that is slow to answer has not heard it.
+    cloud.wait_until_after(&second, InstanceState::Gone, || drop(cloud.ssh(&second, "poweroff -f")));
     cloud.bridge.wait_for("the end of the second", BTreeMap::is_empty);
     let listed = cloud.ask(async move |provider| provider.list().await.unwrap());
     assert_eq!(listed, []);

@@ -23,6 +23,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use faults::{Fault, How};
+#[allow(unused_imports, reason = "each test program uses its part of this")]
 pub(crate) use world::{Event, Machine, Market, Offer, Rules, State, World};
 
 /// An EC2 of a test's own. Ends when it is dropped.

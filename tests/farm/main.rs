@@ -8,10 +8,23 @@
     reason = "a test may panic and speak"
 )]
 
+#[cfg(feature = "ec2")]
+#[path = "../bridge/mod.rs"]
+mod bridge;
+#[cfg(feature = "ec2")]
+mod cloud;
+mod endings;
+#[cfg(feature = "ec2")]
+#[path = "../fake_ec2/mod.rs"]
+mod fake_ec2;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod machines;
+#[cfg(feature = "ec2")]
+#[path = "../moto/mod.rs"]
+mod moto;
 mod pools;
 #[path = "../support/mod.rs"]
 mod support;
+mod virtual_machines;
 mod world;

@@ -84,3 +84,44 @@ fn machines_of_a_croft_that_was_killed_are_ended_by_the_next() {
     assert!(world.machines().iter().all(|machine| machine["phase"] == "gone"), "{:#?}", world.machines());
     world.farm.assert_sound();
 }
+
+/// Checks a flake whose cell no machine ever builds, until the queue says why; then stops. The queue is left empty.
+fn reason(world: &World, expected: &str) {
+    world.cells(&[("a", "", "echo a > $out")]);
+    let flake = world.farm.flake();
+    let running = world.croft(&["check", "--json", &flake]).start();
+    let said = || {
+        let queue = world.croft(&["queue", "--json"]).run().json();
+        let builds = queue["builds"].as_array().cloned().unwrap_or_default();
+        builds.iter().any(|build| build["reason"].as_str().is_some_and(|reason| reason.contains(expected)))
+    };
+    crate::support::wait_until(expected, said);
+    running.signal(rustix::process::Signal::INT);
+    let done = running.wait_for_end(crate::world::LONG);
+    assert_eq!(done.code, Some(130), "{done:#?}");
+    let queue = world.croft(&["queue", "--json"]).run().json();
+    assert_eq!(queue["builds"].as_array().map(Vec::len), Some(0), "{queue:#}");
+    assert!(world.machines().iter().all(|machine| machine["phase"] == "gone"), "{:#?}", world.machines());
+}
+
+#[test]
+fn fault_22_machines_that_never_join_are_given_up_and_no_more_are_launched() {
+    let Some(world) = World::new(&pool("boot_deadline = \"2s\"", "never_join = 100")) else { return };
+    reason(&world, "machines in a row did not join");
+    let machines = world.machines();
+    let given_up = |machine: &&serde_json::Value| {
+        machine["ending"].as_str().is_some_and(|end| end.contains("did not join"))
+    };
+    assert!(machines.iter().filter(given_up).count() >= 3, "{machines:#?}");
+    assert!(machines.len() <= 6, "{machines:#?}");
+}
+
+#[test]
+fn fault_27_a_pool_without_capacity_is_the_reason_that_the_queue_gives() {
+    let Some(world) = World::new(&pool("", "no_capacity = 100")) else { return };
+    reason(&world, "its provider has no capacity");
+    let machines = world.machines();
+    assert!(machines.len() <= 3, "no launch follows the other without a pause: {machines:#?}");
+    let why = |machine: &serde_json::Value| machine["ending"].as_str().unwrap_or_default().to_owned();
+    assert!(machines.iter().all(|machine| why(machine).contains("could not be launched")), "{machines:#?}");
+}

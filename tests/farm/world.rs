@@ -1,6 +1,6 @@
 //! A farm with a configuration of its own, and flakes whose cells can be built anywhere.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::Value;
 
@@ -15,14 +15,27 @@ pub(crate) const LONG: Duration = Duration::from_secs(240);
 /// A farm with other machines.
 pub(crate) struct World {
     pub(crate) farm: Farm,
+    /// Runs croft where its machines are.
+    way: Box<dyn Fn() -> Command>,
 }
 
 impl World {
     /// A farm with this `croft.toml`.
     pub(crate) fn new(toml: &str) -> Option<Self> {
+        Self::by(toml, || Command::new(Croft::PROGRAM))
+    }
+
+    /// The same, where `way` makes the command that runs croft.
+    pub(crate) fn by(toml: &str, way: impl Fn() -> Command + 'static) -> Option<Self> {
         let farm = Farm::new()?;
-        fs::write(farm.dir().join("croft.toml"), toml).unwrap();
-        Some(Self { farm })
+        let world = Self { farm, way: Box::new(way) };
+        world.configure(toml);
+        Some(world)
+    }
+
+    /// Writes another `croft.toml`.
+    pub(crate) fn configure(&self, toml: &str) {
+        fs::write(self.farm.dir().join("croft.toml"), toml).unwrap();
     }
 
     /// Writes a flake: each cell has a name, further attributes and a script, which makes `$out`.
@@ -42,7 +55,7 @@ impl World {
     /// A call of croft on this farm.
     pub(crate) fn croft(&self, args: &[&str]) -> Croft<'_> {
         let config = self.farm.dir().join("croft.toml");
-        self.farm.croft(args).env("CROFT_CONFIG", &config.display().to_string())
+        self.farm.croft_by((self.way)(), args).env("CROFT_CONFIG", &config.display().to_string())
     }
 
     /// `croft check --json`, to its end.

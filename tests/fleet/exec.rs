@@ -50,7 +50,7 @@ async fn the_example_launches_a_machine_that_builds_and_leaves_nothing() {
     farm.wait_for_ssh(&reached);
     let said = farm.build(&reached, "in-a-namespace");
     assert!(said.contains("nixbld"), "not built by a build user: {said}");
-    assert_eq!(provider.list().await.unwrap(), [one.clone()]);
+    assert_eq!(provider.list().await.unwrap(), std::slice::from_ref(&one));
     assert_eq!(provider.get(&id).await.unwrap(), one);
 
     let dormancy = provider.dormancy().unwrap();

@@ -89,7 +89,7 @@ async fn a_machine_is_launched_once_builds_sleeps_and_leaves_nothing() {
     farm.wait_for_ssh(&reached);
     let said = farm.build(&reached, "sandboxed");
     assert!(said.contains("nixbld"), "not built by a build user: {said}");
-    assert_eq!(provider.list().await.unwrap(), [one.clone()]);
+    assert_eq!(provider.list().await.unwrap(), std::slice::from_ref(&one));
     let other_farm =
         self::provider(settings(&image), FarmId::new(croft::clock::Timestamp::from_millis(1)), &root);
     assert_eq!(other_farm.list().await.unwrap(), [], "another farm's machines are not ours");

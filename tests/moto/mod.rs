@@ -1,4 +1,5 @@
-//! An independent EC2: the server of moto, in a virtual environment that is made once and kept in the user's cache.
+//! An independent EC2 and S3: the server of moto, in a virtual environment that is made once and kept in the user's
+//! cache. Several programs that need it at once wait for the one that makes it.
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each program uses its part of this")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and speak")]
@@ -19,6 +20,8 @@ use rustix::fs::{FlockOperation, flock};
 
 /// What is installed.
 const VERSION: &str = "5.2.5";
+/// What of it is used.
+const PARTS: &str = "server,ec2,s3";
 /// How long it may take to start. It reads a large list of images first.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -81,6 +84,11 @@ impl Moto {
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
+
+    /// Where it listens, as host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.endpoint.trim_start_matches("http://")
+    }
 }
 
 impl Drop for Moto {
@@ -127,9 +135,11 @@ fn install() -> Result<PathBuf, String> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).ok_or("there is no HOME")?;
     let dir = cache.join("croft/moto");
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    // The kernel frees the lock at any kind of death.
     let lock = File::create(dir.join("lock")).map_err(|error| error.to_string())?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|error| error.to_string())?;
-    let made = dir.join(VERSION);
+    // What it is made of is its name, so that it is made anew when that changes.
+    let made = dir.join(format!("{VERSION}-{}", PARTS.replace(',', "-")));
     let done = made.join("installed");
     if !done.exists() {
         // What an installation that was killed has left.
@@ -137,15 +147,18 @@ fn install() -> Result<PathBuf, String> {
         let made = made.display().to_string();
         run("python3", &["-m", "venv", &made])?;
         let pip = format!("{made}/bin/pip");
-        let wanted = format!("moto[server,ec2]=={VERSION}");
+        let wanted = format!("moto[{PARTS}]=={VERSION}");
         run(&pip, &["install", "--quiet", "--disable-pip-version-check", &wanted])?;
         fs::write(&done, "").map_err(|error| error.to_string())?;
     }
     Ok(made.join("bin/moto_server"))
 }
 
+/// Runs a program that dies with this process, so that none goes on writing when another begins anew.
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]).args(args).stdin(Stdio::null());
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }

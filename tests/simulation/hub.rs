@@ -9,11 +9,11 @@ use croft::{
     clock::Timestamp,
     config::{FleetSettings, PoolName, PoolSettings},
     ids::MachineId,
-    lifecycle::{Seen, Shape, Wanted},
+    lifecycle::{Hold, Seen, Shape, Wanted},
     matrix::Resources,
     plan::Offer,
     schedule::{
-        BuilderView, Demand, Faults, FleetAction, FleetState, FleetView, Hold, LaunchMemory, MachineState,
+        BuilderView, Demand, Faults, FleetAction, FleetState, FleetView, LaunchMemory, MachineState,
         Schedule, budget_until,
         cost::{Money, UpTime, spent},
         decide,

@@ -2,9 +2,9 @@
 
 use croft::{
     ids::MachineId,
-    lifecycle::{EndReason, Seen, Shape, Wanted},
+    lifecycle::{EndReason, Hold, Seen, Shape, Wanted},
     schedule::{
-        Blame, FleetAction, Hold, LaunchReason, Sign, Unfit,
+        Blame, FleetAction, LaunchReason, Sign, Unfit,
         cost::{Money, UpTime},
         health::{Fitness, HealthReport, Space, Thresholds, judge},
         may_end,
@@ -316,7 +316,7 @@ impl Hub {
                 }
             }
             FleetAction::Quarantine { machine, until, why } => {
-                self.hold(machine, Some(Hold::Quarantine { until, why }));
+                self.hold(machine, Some(Hold::Quarantine { until: Some(until), why }));
             }
             FleetAction::Release { machine } => {
                 self.hold(machine, None);

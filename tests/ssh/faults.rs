@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The cause of an outcome that is nobody's verdict.
-fn cause(outcome: &AttemptOutcome) -> InfraCause {
+pub(crate) fn cause(outcome: &AttemptOutcome) -> InfraCause {
     match outcome {
         AttemptOutcome::Infra { cause, .. } => *cause,
         other => panic!("{other:?} is no fault of infrastructure"),
@@ -23,7 +23,11 @@ fn cause(outcome: &AttemptOutcome) -> InfraCause {
 }
 
 /// A build that says `here` and then waits for ever, and what hits it then.
-async fn hit_mid_build(lab: &Lab, target: SshTarget, hit: impl FnOnce(&Lab)) -> (Builder, AttemptOutcome) {
+pub(crate) async fn hit_mid_build(
+    lab: &Lab,
+    target: SshTarget,
+    hit: impl FnOnce(&Lab),
+) -> (Builder, AttemptOutcome) {
     let builder = lab.builder_at(target);
     let task = lab.hub.script("hit", "echo here; exec sleep 1000");
     let cancel = CancellationToken::new();

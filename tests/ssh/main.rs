@@ -15,3 +15,4 @@ mod hosts;
 #[path = "../support/hub.rs"]
 mod hub;
 mod lab;
+mod stalls;

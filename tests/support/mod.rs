@@ -19,7 +19,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use process::Process;
-pub(crate) use program::{Croft, Done};
+#[allow(unused_imports, reason = "each test program uses its part of this")]
+pub(crate) use program::{Croft, Done, Running};
 
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,7 +122,12 @@ impl Farm {
 
     /// A call of croft on this farm.
     pub(crate) fn croft(&self, args: &[&str]) -> Croft<'_> {
-        Croft::new(self, args)
+        self.croft_by(std::process::Command::new(Croft::PROGRAM), args)
+    }
+
+    /// A call by way of a command that runs croft, such as in another network.
+    pub(crate) fn croft_by(&self, command: std::process::Command, args: &[&str]) -> Croft<'_> {
+        Croft::by(self, command, args)
     }
 
     /// `croft check --json` on the farm's flake, to its end.

@@ -49,8 +49,11 @@ impl Done {
 }
 
 impl<'a> Croft<'a> {
-    pub(crate) fn new(farm: &'a Farm, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_croft"));
+    /// Where croft is.
+    pub(crate) const PROGRAM: &'static str = env!("CARGO_BIN_EXE_croft");
+
+    /// A call by way of `command`, which runs croft with the arguments that are added to it.
+    pub(crate) fn by(farm: &'a Farm, mut command: Command, args: &[&str]) -> Self {
         command.args(args).current_dir(farm.dir().join("flake")).process_group(0);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CROFT_") || name.starts_with("NIX_")) {

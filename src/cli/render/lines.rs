@@ -58,9 +58,9 @@ impl Renderer for Lines {
                 let how = if *evaluated_before { "evaluated before" } else { "evaluating" };
                 self.say(&format!("run {run} of {flake} ({how})"));
             }
-            Event::BuildStarted { name, number, .. } => {
+            Event::BuildStarted { name, number, machine, .. } => {
                 let again = if *number > 1 { format!(" (attempt {number})") } else { String::new() };
-                self.say(&format!("▶ building   {name}{again}"));
+                self.say(&format!("▶ building   {name}{}{again}", words::place(machine)));
             }
             Event::BuildJoined { name, .. } => {
                 self.say(&format!("… joined     {name}, which another run builds"));
@@ -70,6 +70,12 @@ impl Renderer for Lines {
                 let again = if *retried { ", trying again" } else { "" };
                 let took = words::span(Duration::from_millis(*duration_ms));
                 self.say(&format!("■ {outcome:<10} {name} ({took}){what}{again}"));
+            }
+            Event::Machine { machine, kind, words } => {
+                self.say(format!("· {kind:<10} {machine}  {words}").trim_end());
+            }
+            Event::Waiting { builds, reason } => {
+                self.say(&format!("… waiting    {}: {reason}", words::plural(*builds as u64, "build")));
             }
             Event::Found { .. }
             | Event::Matrix(_)

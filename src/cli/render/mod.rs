@@ -145,6 +145,8 @@ impl Tally {
             | Event::Test { .. }
             | Event::Phase { .. }
             | Event::BuildEnded { .. }
+            | Event::Machine { .. }
+            | Event::Waiting { .. }
             | Event::Cancelling => {}
         }
     }

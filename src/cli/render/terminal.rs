@@ -104,7 +104,17 @@ impl Renderer for Terminal {
                 self.summary.set_message(if *evaluated_before { "planning" } else { "evaluating" });
             }
             Event::Found { .. } | Event::Matrix(_) | Event::Planned { .. } => {}
-            Event::BuildStarted { attempt, name, .. } => self.start(*attempt, name),
+            Event::BuildStarted { attempt, name, machine, .. } => {
+                self.start(*attempt, &format!("{name}{}", words::place(machine)));
+            }
+            Event::Machine { machine, kind, words } => {
+                let line = format!("· {machine} {kind}  {words}");
+                self.say(&self.dress.paint("2", line.trim_end()));
+            }
+            Event::Waiting { builds, reason } => {
+                let builds = words::plural(*builds as u64, "build");
+                self.say(&self.dress.paint("33", &format!("… {builds}: {reason}")));
+            }
             Event::BuildJoined { name, .. } => {
                 self.say(
                     &self

@@ -129,7 +129,8 @@ pub struct PoolSettings {
     /// Whether a machine is had at the list price when the spot market has none. Default: true.
     #[serde(default = "yes")]
     pub spot_fallback: bool,
-    /// Machines that are there without any work. Default: 0.
+    /// Machines that are there without any work, while a croft stays to look after them; `croft check` ends with its
+    /// run and keeps none. Default: 0.
     #[serde(default)]
     pub min: u32,
     /// The most machines at once, those on their way included.

@@ -38,8 +38,8 @@ const SWEEP_BUSY: Duration = Duration::from_secs(2);
 const SWEEP_CALM: Duration = Duration::from_secs(15);
 /// How often spending is added up.
 const COUNT_MONEY: Duration = Duration::from_secs(10);
-/// The window of the longest budget.
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// The window of the longest budget, in milliseconds.
+const MONTH_MILLIS: u64 = 30 * 86_400 * 1000;
 /// Looks that a single sweep takes: one to see, one to be sure, one to see that it is over.
 const ENOUGH: u32 = 3;
 /// The first and the longest pause between two tries to end, stop or start a machine.
@@ -122,12 +122,15 @@ impl Keeper {
         loop {
             let wanted = *intent.borrow();
             self.round(wanted).await?;
-            tokio::time::sleep(BREATH).await;
+            tokio::select! {
+                () = tokio::time::sleep(BREATH) => {}
+                () = self.stop.cancelled() => break,
+            }
             tokio::select! {
                 () = tokio::time::sleep(ROUND) => {}
                 moved = changes.changed() => if moved.is_err() { break },
                 moved = asked.changed() => if moved.is_err() { break },
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.take_back(done?).await?,
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.take_back(done?)?,
                 () = self.stop.cancelled() => break,
             }
         }
@@ -147,18 +150,24 @@ impl Keeper {
             Intent::Work => decide(&state, &demand, &settings, &self.fleet.settings, now),
             Intent::WindDown => self.keep_warm(wind_down(&state), &state),
         };
+        let has_acted = !actions.is_empty();
         for action in actions {
             self.act(action).await?;
         }
         let names = records.iter().map(|record| (record.id, record.name.clone())).collect();
-        self.fleet.set_seen(super::Seen { state, pools: settings, names });
-        let records = self.mine(self.fleet.db.machine_list().await?);
-        let state = self.state(&records);
+        self.fleet.set_seen(super::Seen { state: state.clone(), pools: settings, names });
+        let (records, state) = if has_acted {
+            let records = self.mine(self.fleet.db.machine_list().await?);
+            let state = self.state(&records);
+            (records, state)
+        } else {
+            (records, state)
+        };
         for (record, machine) in records.iter().zip(&state.machines) {
             self.look_after(record, machine, &state);
         }
         while let Some(done) = self.tasks.try_join_next() {
-            self.take_back(done?).await?;
+            self.take_back(done?)?;
         }
         Ok(())
     }
@@ -299,10 +308,14 @@ impl Keeper {
         match (record.wanted, record.seen) {
             (Wanted::Up, Seen::Booting | Seen::Ready | Seen::Unreachable) => self.tend(record),
             (Wanted::Up, Seen::Dormant) => self.turn(record, Turn::Start),
-            (Wanted::Up, Seen::Requested | Seen::Gone) => {}
             (Wanted::Dormant, _) if may_end(machine) => self.turn(record, Turn::Stop),
             (Wanted::Gone, _) if may_end(machine) => self.turn(record, Turn::Terminate),
-            (Wanted::Dormant | Wanted::Gone, _) => {}
+            // A person who ends a machine means now: what runs there is built elsewhere, and that is nobody's fault.
+            (Wanted::Gone, seen) if seen != Seen::Gone && record.ending == Some(EndReason::Operator) => {
+                self.fleet.yard.interrupt(record.id);
+                self.turn(record, Turn::Terminate);
+            }
+            (Wanted::Up, Seen::Requested | Seen::Gone) | (Wanted::Dormant | Wanted::Gone, _) => {}
         }
     }
 
@@ -341,7 +354,7 @@ impl Keeper {
         self.tasks.spawn(async move { Done::Acted(id, perform(&fleet, &pool, id, &instance, turn).await) });
     }
 
-    async fn take_back(&mut self, done: Done) -> Result<(), EngineError> {
+    fn take_back(&mut self, done: Done) -> Result<(), EngineError> {
         match done {
             Done::Launched(machine, result) => {
                 self.launching.remove(&machine);
@@ -365,7 +378,7 @@ impl Keeper {
     pub(super) async fn finish(mut self) -> Result<(), EngineError> {
         self.stop.cancel();
         while let Some(done) = self.tasks.join_next().await {
-            self.take_back(done?).await?;
+            self.take_back(done?)?;
         }
         Ok(())
     }
@@ -376,7 +389,7 @@ impl Keeper {
         let is_due = self.counted.is_none_or(|at| at.elapsed() >= COUNT_MONEY);
         if is_due && self.fleet.pools.values().any(has_budget) {
             let now = self.fleet.clock.now();
-            let since = Timestamp::from_millis(now.as_millis().saturating_sub(MONTH.as_millis() as u64));
+            let since = Timestamp::from_millis(now.as_millis().saturating_sub(MONTH_MILLIS));
             self.spent = state::spending(self.fleet.db.machine_lives(since).await?, now);
             self.counted = Some(Instant::now());
         }

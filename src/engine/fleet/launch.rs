@@ -10,7 +10,7 @@ use crate::{
     engine::error::EngineError,
     fleet::{Class, LaunchOrder, ProviderError},
     ids::{FarmId, MachineId},
-    lifecycle::{EndReason, Seen, Shape},
+    lifecycle::{EndReason, Market, Seen, Shape},
     schedule::{LaunchFault, LaunchReason, cost::Money},
 };
 
@@ -88,7 +88,7 @@ pub(super) async fn order(
             }
             Err(error) => error,
         };
-        match fault(&error) {
+        match fault(&error, &order.shape, &pool) {
             Some(fault) => return Ok(give_up(&fleet, &order, fault, &error).await?),
             None if fleet.clock.now().since(begun) > PATIENCE => {
                 // It may be there all the same: it stays on record until the sweep has looked for it.
@@ -126,11 +126,15 @@ async fn give_up(
 }
 
 /// What an error says of further launches; nothing, if it is not clear whether this one went through.
-fn fault(error: &ProviderError) -> Option<LaunchFault> {
+fn fault(error: &ProviderError, shape: &Shape, pool: &Pool) -> Option<LaunchFault> {
     let words = || error.message.clone();
     match error.class {
         Class::Retry | Class::Gone => None,
         Class::Capacity => Some(LaunchFault::Capacity),
+        // Markets have limits of their own, and the pool may go on in the other.
+        Class::Quota if shape.market == Market::Spot && pool.settings.spot_fallback => {
+            Some(LaunchFault::Capacity)
+        }
         Class::Quota => Some(LaunchFault::Quota(words())),
         Class::Credentials => Some(LaunchFault::Credentials(words())),
         Class::Invalid => Some(LaunchFault::Invalid(words())),

@@ -160,6 +160,11 @@ impl Fleet {
         })
     }
 
+    /// Whether there are other machines than this one.
+    pub(in crate::engine) fn has_others(&self) -> bool {
+        !self.builders.is_empty() || !self.pools.is_empty()
+    }
+
     pub(in crate::engine) fn yard(&self) -> &Arc<Yard> {
         &self.yard
     }

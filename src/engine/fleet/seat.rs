@@ -11,7 +11,7 @@ use crate::{
     lifecycle::{AttemptOutcome, InfraCause},
     nix::DrvKey,
     remote::Builder,
-    schedule::SlotId,
+    schedule::{Blame, SlotId},
 };
 
 /// A place on a builder. While it lives the machine is not ended; the room for the build is given back earlier, so
@@ -83,9 +83,9 @@ impl Seat {
         }
     }
 
-    /// Tells how an attempt on this machine ended.
-    pub(in crate::engine) fn tell(&self, key: DrvKey, outcome: &AttemptOutcome, took: Duration) {
-        self.yard.attempt_ended(self.machine, key, outcome, took);
+    /// Tells how an attempt on this machine ended, and hears whether that is the derivation's own doing.
+    pub(in crate::engine) fn tell(&self, key: DrvKey, outcome: &AttemptOutcome, took: Duration) -> Blame {
+        self.yard.attempt_ended(self.machine, key, outcome, took)
     }
 }
 

@@ -7,15 +7,12 @@ use crate::{
     clock::Timestamp,
     config::PoolName,
     db::{MachineLife, MachineRecord},
-    lifecycle::{self, Seen},
+    lifecycle::Seen,
     schedule::{
-        Hold, MachineState, Unfit,
+        MachineState, Unfit,
         cost::{Money, Spent, UpTime, spent},
     },
 };
-
-/// A time that never comes.
-const NEVER: Timestamp = Timestamp::from_millis(u64::MAX / 2);
 
 /// The machines on record, with what this process has seen of them.
 pub(super) fn machines(records: &[MachineRecord], yard: &Yard) -> Vec<MachineState> {
@@ -39,19 +36,10 @@ fn machine(machine: &MachineRecord, seen: &Record, yard: &Yard) -> MachineState 
         running: yard.visits(machine.id),
         builds: u32::try_from(machine.builds.max(seen.builds)).unwrap_or(u32::MAX),
         infra_in_a_row: yard.in_a_row(machine.id),
-        hold: machine.hold.as_ref().map(hold),
+        hold: machine.hold.clone(),
         unfit: seen.unfit.as_ref().map(|(why, since)| Unfit { why: why.clone(), since: *since }),
         interrupted: machine.interrupted || seen.interrupted,
         price: Money::micros(machine.price),
-    }
-}
-
-fn hold(hold: &lifecycle::Hold) -> Hold {
-    match hold {
-        lifecycle::Hold::Quarantine { why, until } => {
-            Hold::Quarantine { until: until.unwrap_or(NEVER), why: why.clone() }
-        }
-        lifecycle::Hold::Drain => Hold::Operator,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The keeper at work.
+type Keeping = Task<Result<(), EngineError>>;
+
 /// The time in which a process keeps a fleet.
 #[derive(Debug)]
 pub struct Stay {
     fleet: Arc<Fleet>,
-    keeper: Option<(Task<Result<(), EngineError>>, watch::Sender<Intent>)>,
+    keeper: Option<(Keeping, watch::Sender<Intent>)>,
     stop: CancellationToken,
+    /// Cancelled when the keeper has ended, however that came.
+    ended: CancellationToken,
 }
 
 impl Stay {
@@ -39,7 +45,8 @@ impl Stay {
         local: &Offer,
         stop: CancellationToken,
     ) -> Result<Self, EngineError> {
-        let has_others = !fleet.builders.is_empty() || !fleet.pools.is_empty();
+        let ended = CancellationToken::new();
+        let has_others = fleet.has_others();
         if fleet.settings.local {
             let id = if has_others { fleet.ensure_local().await? } else { MachineId::new(fleet.clock.now()) };
             fleet.yard.open(Newcomer {
@@ -53,47 +60,53 @@ impl Stay {
             });
         }
         if !has_others {
-            return Ok(Self { fleet, keeper: None, stop });
+            return Ok(Self { fleet, keeper: None, stop, ended });
         }
         fleet.ensure_builders().await?;
         fleet.db.machine_take_over(&fleet.owner).await?;
         let farm = fleet.db.farm_id().await?;
         let (intent, intents) = watch::channel(Intent::Work);
         let keeper = Keeper::new(Arc::clone(&fleet), farm, stop.clone());
-        let task = task::spawn("fleet keeper", keeper.run(intents));
-        Ok(Self { fleet, keeper: Some((task, intent)), stop })
+        // Also fires when the keeper panics.
+        let end = ended.clone().drop_guard();
+        let task = task::spawn("fleet keeper", async move {
+            let _end = end;
+            keeper.run(intents).await
+        });
+        Ok(Self { fleet, keeper: Some((task, intent)), stop, ended })
     }
 
-    /// Waits until the keeping breaks, which it should not; without a keeper for ever.
-    pub(in crate::engine) async fn broken(&mut self) -> EngineError {
-        let Some((keeper, _)) = &mut self.keeper else { return std::future::pending().await };
-        let ended = keeper.ended().await;
-        self.keeper = None;
-        match ended {
-            Ok(Ok(())) => EngineError::Bug("the keeper of the machines ended by itself"),
-            Ok(Err(error)) => error,
-            Err(error) => error.into(),
-        }
+    /// Fires when nobody looks after the machines any more, so that nobody waits for one in vain.
+    pub(in crate::engine) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Ends all machines that this process has launched, and the keeping.
     pub async fn leave(self) -> Result<(), EngineError> {
         let Some((keeper, intent)) = self.keeper else { return Ok(()) };
         intent.send_replace(Intent::WindDown);
-        let mut left = self.fleet.own_machines().await?;
-        let begun = tokio::time::Instant::now();
-        while left > 0 && begun.elapsed() < PATIENCE && !keeper.is_finished() {
-            tokio::time::sleep(LOOK).await;
-            left = self.fleet.own_machines().await?;
-        }
-        if left > 0 {
-            tracing::warn!(
-                "{left} machines are not gone yet; they end themselves when their leases run out, and `croft fleet sweep` ends them before"
-            );
-        }
+        let waited = wait_until_gone(&self.fleet, &keeper).await;
         self.stop.cancel();
-        keeper.join().await?
+        // Why the keeper has ended says more than what became of that.
+        keeper.join().await??;
+        waited
     }
+}
+
+/// Waits until the machines of this process are gone, as long as somebody sees to that.
+async fn wait_until_gone(fleet: &Fleet, keeper: &Keeping) -> Result<(), EngineError> {
+    let mut left = fleet.own_machines().await?;
+    let begun = tokio::time::Instant::now();
+    while left > 0 && begun.elapsed() < PATIENCE && !keeper.is_finished() {
+        tokio::time::sleep(LOOK).await;
+        left = fleet.own_machines().await?;
+    }
+    if left > 0 {
+        tracing::warn!(
+            "{left} machines are not gone yet; they end themselves when their leases run out, and `croft fleet sweep` ends them before"
+        );
+    }
+    Ok(())
 }
 
 /// Ends the machines of dead processes and the instances without a record, and returns how many there were.
@@ -153,7 +166,8 @@ impl Fleet {
 
     /// Sees to it that the builders that are always there are on record.
     async fn ensure_builders(&self) -> Result<(), EngineError> {
-        for (at, builder) in self.builders.iter().enumerate() {
+        // At once, so that they share a commit.
+        let ensuring = self.builders.iter().enumerate().map(|(at, builder)| async move {
             let machine = NewMachine {
                 id: MachineId::new(self.clock.now()),
                 name: builder.name.clone(),
@@ -168,7 +182,9 @@ impl Fleet {
             };
             let id = self.db.machine_ensure(machine).await?;
             self.know(id, at);
-        }
+            Ok::<(), EngineError>(())
+        });
+        try_join_all(ensuring).await?;
         Ok(())
     }
 }

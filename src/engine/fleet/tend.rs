@@ -2,7 +2,13 @@
 //!
 //! A tender observes and records. What follows from that - a quarantine, a replacement - is the keeper's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +58,7 @@ enum Watched {
 
 /// Looks after a machine until it is told to stop.
 pub(super) async fn tend(fleet: Arc<Fleet>, charge: Charge, stop: CancellationToken) -> Result<(), DbError> {
-    let tender = Tender { fleet, charge, stop };
+    let tender = Tender { fleet, charge, stop, cleaned: AtomicBool::new(false) };
     let done = tender.run().await;
     tender.fleet.yard.close(tender.charge.id);
     done?;
@@ -63,6 +69,8 @@ struct Tender {
     fleet: Arc<Fleet>,
     charge: Charge,
     stop: CancellationToken,
+    /// Whether garbage was collected since the machine was last short of room.
+    cleaned: AtomicBool,
 }
 
 impl Tender {
@@ -187,9 +195,10 @@ impl Tender {
                 Fitness::Unfit(_) => self.event("unfit", fitness.to_string()).await?,
             }
         }
-        let is_new = fitness != before && lacks_room(&fitness) && !lacks_room(&before);
+        let (lacks, cleaned) = (lacks_room(&fitness), self.cleaned.load(Ordering::Relaxed));
+        self.cleaned.store(lacks, Ordering::Relaxed);
         self.fleet.yard.fit(id, fitness, report.store.map(|store| store.free));
-        if is_new {
+        if lacks && !cleaned {
             self.make_room().await?;
         }
         self.pulse(shown(health)).await
@@ -250,9 +259,12 @@ fn policy(settings: &FleetSettings, offer: &Offer) -> Option<JoinPolicy> {
 /// Whether a machine that is not let in now may be let in later without being changed.
 fn may_come_right(refusal: &JoinRefusal) -> bool {
     match refusal {
-        JoinRefusal::Unreachable(_) => !is_wrong_host_key(refusal),
-        JoinRefusal::Health(_) | JoinRefusal::DiskLow { .. } | JoinRefusal::ClockOff { .. } => true,
-        JoinRefusal::BuildFails(_) => true,
+        // A stock image answers with a key of its own until it is set up; croft waits for the right one.
+        JoinRefusal::Unreachable(_)
+        | JoinRefusal::Health(_)
+        | JoinRefusal::DiskLow { .. }
+        | JoinRefusal::ClockOff { .. }
+        | JoinRefusal::BuildFails(_) => true,
         JoinRefusal::Local | JoinRefusal::OldNix { .. } | JoinRefusal::SandboxOff => false,
     }
 }

@@ -13,16 +13,17 @@ use super::{
     seat::Seat,
 };
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, Timestamp},
     graph::NodeId,
     ids::{MachineId, RunId},
-    lifecycle::AttemptOutcome,
+    lifecycle::{AttemptOutcome, InfraCause},
     nix::{DrvKey, StorePath},
     plan::Offer,
     remote::Builder,
     schedule::{
-        BuilderView, Closed, Demand, Faults, FleetView, Probation, Schedule, Sign, SlotId, Standing,
-        health::Fitness,
+        Blame, BuilderView, Closed, Demand, Faults, FleetView, Placement, Probation, Schedule, Sign, SlotId,
+        Standing,
+        health::{Defect, Fitness, Place},
     },
 };
 
@@ -145,17 +146,7 @@ impl Yard {
         };
         let placed = match schedule.place(view, holds) {
             Some(placed) => placed,
-            None => {
-                let machine = inner.reach_ahead(schedule)?;
-                let Inner { view, .. } = &mut *inner;
-                match schedule.place(view, |_, _| 0) {
-                    Some(placed) => placed,
-                    None => {
-                        inner.step_back(machine);
-                        return None;
-                    }
-                }
-            }
+            None => inner.place_ahead(schedule)?,
         };
         let post = inner.posts.get_mut(&placed.machine)?;
         post.visits += 1;
@@ -188,19 +179,30 @@ impl Yard {
         self.changed();
     }
 
-    pub(super) fn attempt_ended(&self, id: MachineId, key: DrvKey, outcome: &AttemptOutcome, took: Duration) {
-        let Some(sign) = sign(outcome) else { return };
+    pub(super) fn attempt_ended(
+        &self,
+        id: MachineId,
+        key: DrvKey,
+        outcome: &AttemptOutcome,
+        took: Duration,
+    ) -> Blame {
+        let Some(sign) = sign(outcome) else { return Blame::Nobody };
         let now = self.clock.now();
         let mut inner = self.lock();
+        let blame = inner.faults.ended(id, key, sign, now);
+        let times = inner.faults.in_a_row(id);
         match sign {
             Sign::Verdict => inner.records.entry(id).or_default().built(took),
-            Sign::Infra => {}
+            // Nobody could let this machine's own builder in again, or replace it.
+            Sign::Infra if inner.is_own(id) => {}
+            Sign::Infra => {
+                inner.note_full_disk(id, outcome, now);
+                if times >= self.most_failures {
+                    inner.view.set_standing(id, Standing::Closed(Closed::Failing { times }));
+                }
+            }
         }
-        inner.faults.ended(id, key, sign, now);
-        let times = inner.faults.in_a_row(id);
-        if times >= self.most_failures {
-            inner.view.set_standing(id, Standing::Closed(Closed::Failing { times }));
-        }
+        blame
     }
 
     /// The provider takes the machine back.
@@ -310,6 +312,33 @@ impl Inner {
         self.records.remove(&id);
         self.fitness.remove(&id);
         self.faults.forget(id);
+    }
+
+    /// Whether a machine is the one that croft runs on, as itself.
+    fn is_own(&self, id: MachineId) -> bool {
+        let is_pooled = self.view.builder(id).is_some_and(|view| view.pool.is_some());
+        !is_pooled && self.posts.get(&id).is_some_and(|post| post.builder.is_here())
+    }
+
+    /// A build that the machine had no room for says so before the machine is asked the next time.
+    fn note_full_disk(&mut self, id: MachineId, outcome: &AttemptOutcome, now: Timestamp) {
+        if let AttemptOutcome::Infra { cause: InfraCause::DiskFull, .. } = outcome {
+            let full = Defect::Space { place: Place::Store, free: 0, least: 1 };
+            self.fitness.insert(id, Fitness::Unfit(vec![full]));
+            let why = "a build found a disk full".to_owned();
+            self.view.set_standing(id, Standing::Closed(Closed::Unfit(why.clone())));
+            self.records.entry(id).or_default().unfit.get_or_insert((why, now));
+        }
+    }
+
+    /// Places work beyond the slots of a builder, if that is in order.
+    fn place_ahead(&mut self, schedule: &mut Schedule) -> Option<Placement> {
+        let machine = self.reach_ahead(schedule)?;
+        let placed = schedule.place(&mut self.view, |_, _| 0);
+        if placed.is_none() {
+            self.step_back(machine);
+        }
+        placed
     }
 
     /// Makes room for one job beyond the slots of a builder whose builds are short, while there is plenty of work.

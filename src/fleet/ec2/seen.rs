@@ -36,7 +36,7 @@ pub(super) fn instance(seen: &Described, public: bool) -> Option<Seen> {
         id: InstanceId::new(seen.instance_id()?)?,
         machine: machine.and_then(|text| text.parse().ok()),
         state,
-        address: host.map(|host| Address { host: host.to_owned(), port: SSH }),
+        address: host.map(|host| Address { host: host.to_owned(), port: SSH }.into()),
         launched: seen.launch_time().and_then(|time| u64::try_from(time.secs()).ok()).map(moment),
         why: why(seen),
         interrupted: seen.state_reason().and_then(|reason| reason.code()) == Some(RECLAIMED),

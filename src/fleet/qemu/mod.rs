@@ -89,7 +89,7 @@ impl MachineProvider for QemuProvider {
         let id = instance.clone();
         let doing = format!("ending the virtual machine {id}");
         Box::pin(self.work(doing, move |inner, doing| match inner.dir(&id) {
-            Some(dir) => inner.terminate(&dir, doing),
+            Some(dir) => terminate(&dir, doing),
             None => Ok(()),
         }))
     }
@@ -263,14 +263,6 @@ impl Inner {
         Ok(true)
     }
 
-    fn terminate(&self, dir: &RunDir, doing: &str) -> Result<(), ProviderError> {
-        let failed = |error| broken(doing, error);
-        let Some(lock) = dir.lock().map_err(failed)? else { return Ok(()) };
-        dir.forbid_start(&lock).map_err(failed)?;
-        end_process(dir, doing)?;
-        dir.destroy(lock).map_err(failed)
-    }
-
     fn stop(&self, dir: &RunDir, doing: &str) -> Result<(), ProviderError> {
         let failed = |error| broken(doing, error);
         let lock = dir.lock().map_err(failed)?.ok_or_else(|| gone(doing))?;
@@ -316,6 +308,15 @@ impl Inner {
         }
         self.starter(doing)?.start(dir, &lock, &record.name, doing)
     }
+}
+
+/// Ends a machine and removes all of it.
+fn terminate(dir: &RunDir, doing: &str) -> Result<(), ProviderError> {
+    let failed = |error| broken(doing, error);
+    let Some(lock) = dir.lock().map_err(failed)? else { return Ok(()) };
+    dir.forbid_start(&lock).map_err(failed)?;
+    end_process(dir, doing)?;
+    dir.destroy(lock).map_err(failed)
 }
 
 /// Ends the process of a machine, by asking first.

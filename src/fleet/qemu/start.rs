@@ -75,9 +75,9 @@ impl Starter<'_> {
             let port = free_port().map_err(broken)?;
             match self.try_once(dir, name, port).map_err(broken)? {
                 Ok(()) => return Ok(()),
-                Err(Failure::PortTaken) => self.clear(dir, lock).map_err(broken)?,
+                Err(Failure::PortTaken) => clear(dir, lock).map_err(broken)?,
                 Err(Failure::Said(words)) => {
-                    self.clear(dir, lock).map_err(broken)?;
+                    clear(dir, lock).map_err(broken)?;
                     return Err(ProviderError::new(class(&words), doing, explained(&words)));
                 }
             }
@@ -121,17 +121,17 @@ impl Starter<'_> {
         let is_port = said.contains("host forwarding rule") || said.contains("Address already in use");
         Ok(Err(if is_port { Failure::PortTaken } else { Failure::Said(said) }))
     }
+}
 
-    /// Makes room for another try: the process of this one is dead, or has never come to be and cannot any more.
-    fn clear(&self, dir: &RunDir, lock: &Locked) -> io::Result<()> {
-        dir.forbid_start(lock)?;
-        if let Some(process) = Process::read(&dir.file("process")) {
-            process.kill()?;
-            process.is_gone_within(PATIENCE);
-        }
-        dir.remove("qmp")?;
-        dir.remove("process")
+/// Makes room for another try: the process of this one is dead, or has never come to be and cannot any more.
+fn clear(dir: &RunDir, lock: &Locked) -> io::Result<()> {
+    dir.forbid_start(lock)?;
+    if let Some(process) = Process::read(&dir.file("process")) {
+        process.kill()?;
+        process.is_gone_within(PATIENCE);
     }
+    dir.remove("qmp")?;
+    dir.remove("process")
 }
 
 /// What an exit of qemu means.

@@ -11,10 +11,10 @@ use crate::{
     lifecycle::AttemptOutcome,
     nix::{Derivation, KeyTable, StoreDir, System},
     remote::{
-        build::{BuildLog, Limits},
+        build::{Limits, Unheard},
         builder::Builder,
         dial::DialError,
-        ssh::{Channel, SshError},
+        ssh::{Channel, Hold, Reader, SshError, Writer},
         work::{Task, TaskMode},
     },
 };
@@ -146,14 +146,22 @@ pub async fn join(
     cancel: &CancellationToken,
 ) -> Result<Joined, JoinRefusal> {
     let monitor = builder.monitor().ok_or(JoinRefusal::Local)?;
-    let connection = builder.pool().take().await?;
-    let nix = connection.client.daemon_version().to_owned();
-    builder.pool().give_back(connection);
+    // All that has to start over there starts at once.
+    let greeting = async {
+        let connection = builder.pool().take().await?;
+        let nix = connection.client.daemon_version().to_owned();
+        builder.pool().give_back(connection);
+        Ok::<_, JoinRefusal>(nix)
+    };
+    let asking = async { Ok(monitor.poll(clock).await?) };
+    let others = async { Ok(tokio::try_join!(asking, Bait::lay(monitor))) };
+    // What the greeting says of a machine that cannot be reached goes first.
+    let (nix, others) = tokio::try_join!(greeting, others)?;
+    let (health, bait) = others?;
     let old = || JoinRefusal::OldNix { found: nix.clone(), oldest: policy.oldest_nix.clone() };
     if nix.parse::<NixVersion>().map_err(|_| old())? < policy.oldest_nix {
         return Err(old());
     }
-    let health = monitor.poll(clock).await?;
     let free = health.disks.least_free();
     if free < policy.least_free {
         return Err(JoinRefusal::DiskLow { free, least: policy.least_free });
@@ -163,7 +171,7 @@ pub async fn join(
     if health.clock_ahead.unsigned_abs() > most_ms.saturating_add(millis(health.round_trip / 2)) {
         return Err(JoinRefusal::ClockOff { ahead_ms: health.clock_ahead, most_ms });
     }
-    canary(builder, monitor, policy, clock, cancel).await?;
+    canary(builder, bait, policy, clock, cancel).await?;
     Ok(Joined { nix, health })
 }
 
@@ -171,34 +179,48 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A file on the machine that a sandbox must hide. It is there as long as this is.
+struct Bait {
+    path: String,
+    _reader: BufReader<Reader>,
+    _writer: Writer,
+    _hold: Hold,
+}
+
+impl Bait {
+    async fn lay(monitor: &Monitor) -> Result<Self, JoinRefusal> {
+        let Channel { reader, writer, said, hold } = monitor.transport().open(BAIT).await?;
+        let mut told = String::new();
+        let mut reader = BufReader::new(reader);
+        let read = tokio::time::timeout(ANSWER, (&mut reader).take(256).read_line(&mut told)).await;
+        let path = told.trim_end();
+        let is_bait =
+            path.strip_prefix(BAIT_PREFIX).is_some_and(|end| end.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if !matches!(read, Ok(Ok(_))) || !is_bait {
+            return Err(HealthError::Ended { said: said.last_line() }.into());
+        }
+        Ok(Self { path: path.to_owned(), _reader: reader, _writer: writer, _hold: hold })
+    }
+}
+
 /// A build that passes only where it cannot see the machine's files.
 async fn canary(
     builder: &Builder,
-    monitor: &Monitor,
+    bait: Bait,
     policy: &JoinPolicy,
     clock: &dyn Clock,
     cancel: &CancellationToken,
 ) -> Result<(), JoinRefusal> {
-    let Channel { reader, writer, said, hold } = monitor.transport().open(BAIT).await?;
-    let mut bait = String::new();
-    let reading = BufReader::new(reader).take(256);
-    let mut reading = std::pin::pin!(reading);
-    let read = tokio::time::timeout(ANSWER, reading.read_line(&mut bait)).await;
-    let bait = bait.trim_end();
-    let is_bait =
-        bait.strip_prefix(BAIT_PREFIX).is_some_and(|end| end.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if !matches!(read, Ok(Ok(_))) || !is_bait {
-        return Err(HealthError::Ended { said: said.last_line() }.into());
-    }
     // A time of its own makes each probe another derivation, so that none is answered from the store.
-    let script = format!("if test -e {bait}; then exit {SEEN}; fi; echo {} > $out", clock.now().as_millis());
+    let script =
+        format!("if test -e {}; then exit {SEEN}; fi; echo {} > $out", bait.path, clock.now().as_millis());
     let task = task(&policy.system, &script)
         .ok_or_else(|| JoinRefusal::BuildFails("the probe is no derivation".to_owned()))?;
     builder.add_drv(&task.derivation).await.map_err(|outcome| failed(&outcome))?;
     let limits = Limits { timeout: BUILD, max_silent: BUILD, max_log: 1 << 20 };
     let realised = builder.build(&task, limits, Unheard, cancel).await;
     // The bait must be there until the build has ended.
-    drop((writer, hold));
+    drop(bait);
     match realised.outcome {
         AttemptOutcome::Passed => Ok(()),
         AttemptOutcome::Failed { message } if message.contains(&format!("exit code {SEEN}")) => {
@@ -220,19 +242,6 @@ fn task(system: &System, script: &str) -> Option<Task> {
     let key = KeyTable::new().key(&derivation).ok()?;
     let drv = derivation.path().clone();
     Some(Task { drv, key, derivation: Arc::new(derivation), inputs: BTreeSet::new(), mode: TaskMode::Build })
-}
-
-/// Takes a log that nobody wants.
-struct Unheard;
-
-impl BuildLog for Unheard {
-    fn line(&mut self, _line: &[u8]) {}
-
-    fn phase(&mut self, _name: &[u8]) {}
-
-    fn tick(&mut self) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,14 @@ pub struct HostKeyError {
 pub struct HostKey(PublicKey);
 
 impl HostKey {
-    /// Reads a line as in `/etc/ssh/ssh_host_ed25519_key.pub`; a comment at its end is ignored.
+    /// Reads a line as in `/etc/ssh/ssh_host_ed25519_key.pub`, or as `ssh-keyscan` prints it, with the host first; a
+    /// comment at its end is ignored.
     pub fn parse(line: &str) -> Result<Self, HostKeyError> {
-        let mut key = PublicKey::from_openssh(line.trim()).map_err(|error| HostKeyError {
+        let line = line.trim();
+        let after_host = line.split_once(' ').map(|(_, rest)| rest.trim_start());
+        let is_key = |text: &str| ["ssh-", "ecdsa-", "sk-"].iter().any(|start| text.starts_with(start));
+        let key = after_host.filter(|rest| !is_key(line) && is_key(rest)).unwrap_or(line);
+        let mut key = PublicKey::from_openssh(key).map_err(|error| HostKeyError {
             shown: line.chars().take(60).collect(),
             reason: error.to_string(),
         })?;
@@ -149,6 +154,7 @@ mod tests {
         let line = pair.public_line().unwrap();
         assert!(line.starts_with("ssh-ed25519 AAAA") && line.ends_with(" croft"), "{line}");
         assert_eq!(HostKey::parse(&line).unwrap(), pair.host_key());
+        assert_eq!(HostKey::parse(&format!("big.example.org {line}")).unwrap(), pair.host_key());
         assert_ne!(KeyPair::generate("croft").unwrap().host_key(), pair.host_key());
         assert!(!format!("{pair:?}").contains("PRIVATE"));
     }

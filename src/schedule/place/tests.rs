@@ -109,7 +109,7 @@ fn a_disk_that_is_nearly_full_is_too_small() {
 #[test]
 fn closed_and_removed_builders_get_nothing() {
     let mut schedule = schedule([(0, 9, class())]);
-    let quarantine = Closed::Quarantine { until: Timestamp::from_millis(1), why: "x".to_owned() };
+    let quarantine = Closed::Quarantine { until: Some(Timestamp::from_millis(1)), why: "x".to_owned() };
     let mut fleet = fleet([builder(1, 1), builder(2, 1)]);
     fleet.set_standing(machine(1), Standing::Closed(quarantine));
     fleet.remove(machine(2));

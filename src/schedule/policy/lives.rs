@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{FleetAction, LaunchReason, Round, is_wanted, pool::is_due};
 use crate::{
     config::PoolSettings,
-    lifecycle::{EndReason, Seen, Wanted},
-    schedule::state::{Hold, MachineState, waited},
+    lifecycle::{EndReason, Hold, Seen, Wanted},
+    schedule::state::{MachineState, waited},
 };
 
 /// How long a machine may be unfit before it is given up.
@@ -49,7 +49,7 @@ impl Round<'_> {
 
     fn quarantine(&mut self, machine: &MachineState) {
         match &machine.hold {
-            Some(Hold::Quarantine { until, .. }) if *until <= self.now => {
+            Some(Hold::Quarantine { until: Some(until), .. }) if *until <= self.now => {
                 self.actions.push(FleetAction::Release { machine: machine.id });
             }
             None if machine.infra_in_a_row >= self.fleet.quarantine_after => {
@@ -59,7 +59,7 @@ impl Round<'_> {
                     why: failures(machine),
                 });
             }
-            None | Some(Hold::Quarantine { .. } | Hold::Operator) => {}
+            None | Some(Hold::Quarantine { .. } | Hold::Drain) => {}
         }
     }
 
@@ -88,7 +88,7 @@ impl Round<'_> {
             }
         }
         let is_bad = machine.infra_in_a_row >= self.fleet.quarantine_after;
-        (is_bad && machine.hold != Some(Hold::Operator)).then(|| EndReason::Unhealthy(failures(machine)))
+        (is_bad && machine.hold != Some(Hold::Drain)).then(|| EndReason::Unhealthy(failures(machine)))
     }
 
     /// Replaces machines that are due: one that is needed stays until its replacement has joined.
@@ -103,7 +103,7 @@ impl Round<'_> {
             let is_out = !is_wanted(machine)
                 || pool.leaving.contains(&machine.id)
                 || machine.is_on_its_way()
-                || machine.hold == Some(Hold::Operator);
+                || machine.hold == Some(Hold::Drain);
             if is_out || !is_due(machine, pool.settings, self.now) {
                 continue;
             }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    lifecycle::Market,
+    lifecycle::{Hold, Market},
     schedule::{
-        Hold, LaunchFault, Need, Probation, Unfit,
+        LaunchFault, Need, Probation, Unfit,
         cost::{Money, Spent},
         place::tests::{class, machine},
     },
@@ -197,7 +197,7 @@ fn three_failures_in_a_row_end_a_launched_machine_and_quarantine_another() {
     );
     let fixed = MachineState { pool: None, ..bad };
     assert_eq!(said(&fleet([fixed.clone()]), 0, "max = 1", 200), ["quarantine 01"]);
-    let hold = Hold::Quarantine { until: at(2000), why: String::new() };
+    let hold = Hold::Quarantine { until: Some(at(2000)), why: String::new() };
     let held = MachineState { hold: Some(hold), ..fixed };
     assert_eq!(said(&fleet([held.clone()]), 0, "max = 1", 1999), NONE);
     assert_eq!(said(&fleet([held]), 0, "max = 1", 2000), ["release 01"]);

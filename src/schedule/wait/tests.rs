@@ -83,7 +83,8 @@ fn a_pool_that_gets_none_says_why() {
 #[test]
 fn a_closed_builder_a_lack_of_room_and_what_can_never_be() {
     let mut view = FleetView::default();
-    let why = Closed::Quarantine { until: at(900), why: "3 infrastructure failures in a row".to_owned() };
+    let why =
+        Closed::Quarantine { until: Some(at(900)), why: "3 infrastructure failures in a row".to_owned() };
     view.put(BuilderView { standing: Standing::Closed(why), ..builder(1, 1) });
     let wait = outlook(&view, &fleet([]), &[]);
     assert_eq!(
