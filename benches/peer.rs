@@ -18,6 +18,8 @@ mod scenarios;
 mod schedule;
 #[path = "peer/ssh.rs"]
 mod ssh;
+#[path = "peer/vm.rs"]
+mod vm;
 
 use std::{env, process::ExitCode};
 
@@ -29,7 +31,7 @@ type Outcome = Result<Figure, Box<dyn std::error::Error>>;
 /// A scenario, given how many rounds to run.
 type Scenario = fn(usize) -> Outcome;
 
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 11] = [
     ("local-500", scenarios::local_500),
     ("known-2000", scenarios::known_2000),
     ("graph-100k-s", graph::measured_in_a_child),
@@ -40,6 +42,7 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("closure-1g", ssh::closure_1g),
     ("sched-100k-p99-ms", schedule::sched_100k_p99),
     ("makespan-10k", schedule::makespan_10k),
+    ("vm-first-build", vm::first_build),
 ];
 
 fn main() -> ExitCode {

@@ -14,6 +14,11 @@ pub(crate) struct Flake {
 impl Flake {
     /// A new flake of `cells` trivial checks for this machine.
     pub(crate) fn fresh(cells: usize) -> io::Result<Self> {
+        Self::of(cells, "echo > $out")
+    }
+
+    /// A new flake of `cells` checks for this machine, all of one shell script.
+    pub(crate) fn of(cells: usize, script: &str) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("croft-bench-").tempdir()?;
         let nonce = uuid::Uuid::now_v7().simple();
         let system = system();
@@ -26,7 +31,7 @@ impl Flake {
         name = "bench-{nonce}-${{toString i}}";
         system = "{system}";
         builder = "/bin/sh";
-        args = [ "-c" "echo > $out" ];
+        args = [ "-c" "{script}" ];
       }};
     }}) {cells});
   }};

@@ -26,6 +26,17 @@ impl Program {
         Self(command)
     }
 
+    /// A program that is set up already.
+    pub(crate) fn of(command: Command) -> Self {
+        Self(command)
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
     /// Adds arguments.
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.0.args(args);

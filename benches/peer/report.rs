@@ -21,8 +21,11 @@ pub(crate) struct Figure {
     peer_range: Option<Range>,
     goal: f64,
     aim: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_mib: Option<f64>,
+    /// How it was measured, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 impl Figure {
@@ -39,6 +42,7 @@ impl Figure {
             goal,
             aim,
             peak_mib: None,
+            note: None,
         }
     }
 
@@ -54,6 +58,7 @@ impl Figure {
             goal,
             aim,
             peak_mib: Some(peak_mib),
+            note: None,
         }
     }
 
@@ -73,7 +78,18 @@ impl Figure {
             goal,
             aim,
             peak_mib: None,
+            note: None,
         }
+    }
+
+    /// Adds the most memory that croft took, in MiB.
+    pub(crate) fn with_peak(self, mib: f64) -> Self {
+        Self { peak_mib: Some(mib), ..self }
+    }
+
+    /// Adds how it was measured.
+    pub(crate) fn with_note(self, note: &str) -> Self {
+        Self { note: Some(note.to_owned()), ..self }
     }
 
     fn grade(&self) -> &'static str {
@@ -125,8 +141,9 @@ pub(crate) fn row(name: &str, figure: &Figure) {
     let side = |median: f64, (least, most): Range| format!("{median:.2} {unit} ({least:.2}-{most:.2})");
     let peer = figure.peer.zip(figure.peer_range).map_or("-".to_owned(), |(m, r)| side(m, r));
     let peak = figure.peak_mib.map(|peak| format!(", peak {peak:.0} MiB")).unwrap_or_default();
+    let note = figure.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
     println!(
-        "{name:<17} {value:>7.3} {unit:<6} croft {croft:<22} nix {peer:<22} {grade} (goal {goal}, aim {aim}){peak}",
+        "{name:<17} {value:>7.3} {unit:<6} croft {croft:<22} nix {peer:<22} {grade} (goal {goal}, aim {aim}){peak}{note}",
         value = figure.value,
         unit = figure.unit,
         croft = side(figure.croft, figure.croft_range),

@@ -1,4 +1,4 @@
-//! Builders over ssh, as machines in namespaces: croft's stages against Nix's own `ssh-ng://`.
+//! Builders over ssh, as machines in namespaces: `croft check` against Nix's own `ssh-ng://`.
 
 #[path = "../../tests/support/hosts.rs"]
 mod hosts;
@@ -7,31 +7,34 @@ mod hub;
 
 use std::{
     fmt::Write as _,
-    process::Command,
-    sync::Arc,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use croft::{
-    lifecycle::AttemptOutcome,
-    remote::{BuildLog, Builder, FarSettings, Limits, Task},
-    task::TaskSet,
-};
-use tokio::{runtime::Runtime, sync::Semaphore};
+use croft::remote::{Builder, FarSettings, Task};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, measure::Samples, report::Figure};
+use super::{
+    Outcome,
+    flake::Flake,
+    measure::{Program, Samples},
+    report::Figure,
+};
 use hosts::{Host, Plan};
 use hub::Hub;
 
 /// The ratio at which croft has reached its goal, and the one it aims at.
 const TRIVIAL: (f64, f64) = (0.2, 0.1);
 const SLEEP: (f64, f64) = (1.15, 1.1);
-const CLOSURE: (f64, f64) = (1.0, 0.9);
+const CLOSURE: (f64, f64) = (1.0, 0.7);
 /// Builds at once on each machine.
 const SLOTS: u32 = 4;
-/// Tasks of one machine that are under way: in a slot, on their way there, or back.
-const UNDER_WAY: u32 = 2 * SLOTS;
+/// Trivial derivations.
+const COUNT: usize = 500;
+/// Those that Nix is given: it takes minutes for all, and as long for each.
+const OF_PEER: usize = 50;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -50,64 +53,71 @@ pub(crate) fn ssh_500_on_4(rounds: usize) -> Outcome {
     trivial(rounds, 4)
 }
 
+/// `croft check` without any state against one `nix build`, both from the start of the program to its end.
 fn trivial(rounds: usize, machines: usize) -> Outcome {
-    const COUNT: u32 = 500;
-    // Nix takes minutes for all, and as long for each.
-    const OF_PEER: u32 = 50;
     let lab = Lab::new(machines)?;
     let (mut croft, mut peer) = (Samples::default(), Samples::default());
-    for round in 0..rounds {
-        croft.add(lab.croft(&many(&format!("c{round}"), COUNT, "echo > $out"))? / COUNT);
-        peer.add(lab.nix(&many(&format!("n{round}"), OF_PEER, "echo > $out"))? / OF_PEER);
+    for _ in 0..rounds {
+        croft.add(lab.croft(&Flake::fresh(COUNT)?)?);
+        let flake = Flake::fresh(OF_PEER)?;
+        // What does not grow with the derivations is counted once.
+        let fixed = lab.nix(&flake, &["--dry-run"])?;
+        let built = lab.nix(&flake, &[])?;
+        peer.add(fixed + built.saturating_sub(fixed).mul_f64(COUNT as f64 / OF_PEER as f64));
     }
-    Ok(Figure::ratio(&croft, &peer, TRIVIAL))
+    let note = format!("nix scaled from {OF_PEER} builds to {COUNT}");
+    Ok(Figure::ratio(&croft, &peer, TRIVIAL).with_note(&note))
 }
 
-/// 40 builds of one second on two machines with four slots each, against the five seconds that they must take.
+/// 40 builds of one second on two machines with four slots each, against the five seconds that they must take: the
+/// whole of `croft check`, with machines that have not joined yet.
 pub(crate) fn ssh_sleep_40(rounds: usize) -> Outcome {
     let lab = Lab::new(2)?;
     let (mut croft, mut ideal) = (Samples::default(), Samples::default());
-    for round in 0..rounds {
-        croft.add(lab.croft(&many(&format!("s{round}"), 40, "sleep 1; echo > $out"))?);
+    for _ in 0..rounds {
+        croft.add(lab.croft(&Flake::of(40, "sleep 1; echo > $out")?)?);
         ideal.add(Duration::from_secs(5));
     }
-    Ok(Figure::ratio(&croft, &ideal, SLEEP))
+    Ok(Figure::ratio(&croft, &ideal, SLEEP).with_note("the peer is the ideal"))
 }
 
-/// A closure of 1 GiB to a machine, against `nix copy`.
+/// A closure of 1 GiB to a machine, against `nix copy`: croft's sending stage alone, with the most memory by which
+/// this process grows meanwhile.
 pub(crate) fn closure_1g(rounds: usize) -> Outcome {
     let lab = Lab::new(1)?;
     let (mut croft, mut peer) = (Samples::default(), Samples::default());
+    let mut peak = 0.0_f64;
+    let host = &lab.hosts[0];
     for round in 0..rounds {
         let (task, input) = lab.large_input(&format!("large-{round}"))?;
         peer.add(lab.nix_copy(&input)?);
-        lab.hosts[0].ask("nix-store --gc > /dev/null 2>&1");
-        let host = &lab.hosts[0];
+        host.ask("nix-store --gc > /dev/null 2>&1");
         let builder = Builder::over_ssh(host.target(), lab.hub.pool.clone(), SLOTS, FarSettings::default());
+        let before = memory("VmRSS:")?;
+        // From here on the peak is that of this transfer.
+        fs_err::write("/proc/self/clear_refs", "5")?;
         let begun = Instant::now();
         let sent = lab.runtime.block_on(builder.send(&task, &CancellationToken::new()));
         croft.add(begun.elapsed());
+        peak = peak.max(memory("VmHWM:")? - before);
         sent.map_err(|outcome| format!("{outcome:?}"))?;
         drop(builder);
-        lab.hosts[0].ask("nix-store --gc > /dev/null 2>&1");
+        host.ask("nix-store --gc > /dev/null 2>&1");
     }
-    Ok(Figure::ratio(&croft, &peer, CLOSURE))
+    Ok(Figure::ratio(&croft, &peer, CLOSURE).with_peak(peak))
 }
 
-/// A list of `count` derivations that nobody has built.
-fn many(name: &str, count: u32, script: &str) -> String {
-    let mut list = String::from("[");
-    for number in 0..count {
-        // Writing to a string cannot fail.
-        write!(list, " (drv \"{name}-{number}\" {{}} \"{script}\")").ok();
-    }
-    list + " ]"
+/// A line of what the kernel says of this process' memory, in MiB.
+fn memory(line: &str) -> Result<f64, Failure> {
+    let status = fs_err::read_to_string("/proc/self/status")?;
+    let value = status.lines().find_map(|text| text.strip_prefix(line)).ok_or("no such line of memory")?;
+    Ok(value.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-/// Machines and a hub.
+/// Machines, and a store of this machine that both programs work with.
 struct Lab {
     runtime: Runtime,
-    builders: Vec<Builder>,
+    config: PathBuf,
     hub: Hub,
     hosts: Vec<Host>,
 }
@@ -118,44 +128,47 @@ impl Lab {
         let plans = vec![Plan::default(); machines];
         let hosts = runtime.block_on(hosts::start(&plans)).ok_or("no machines can be made here")?;
         let hub = Hub::new(hosts::busybox());
-        let builder =
-            |host: &Host| Builder::over_ssh(host.target(), hub.pool.clone(), SLOTS, FarSettings::default());
-        let lab = Self { builders: hosts.iter().map(builder).collect(), runtime, hub, hosts };
-        // Machines that have joined have built something before.
-        lab.croft(&many("warm", SLOTS * 4, "echo > $out"))?;
+        let mut text = "[fleet]\nlocal = false\n".to_owned();
+        for (number, host) in hosts.iter().enumerate() {
+            let key = host.dir.path().join("id");
+            write!(
+                text,
+                "[[builder]]\nname = \"host-{number}\"\nhost = \"{}\"\nkey = \"{}\"\nhost_key = \"{}\"\n\
+                 systems = [\"{}-linux\"]\nslots = {SLOTS}\n",
+                host.address,
+                key.display(),
+                host.host_key.public_line()?,
+                std::env::consts::ARCH,
+            )?;
+        }
+        let config = hub.dir.path().join("croft.toml");
+        fs_err::write(&config, text)?;
+        let lab = Self { runtime, config, hub, hosts };
+        // Both programs have met all machines, and both stores are set up.
+        let flake = Flake::fresh(machines * SLOTS as usize * 2)?;
+        lab.croft(&flake)?;
+        lab.nix(&Flake::fresh(machines)?, &[])?;
         Ok(lab)
     }
 
-    /// Makes all derivations of a list, each machine as many as it can.
-    fn croft(&self, list: &str) -> Result<Duration, Failure> {
-        let tasks = self.hub.tasks(list);
-        let begun = Instant::now();
-        self.runtime.block_on(async {
-            let mut workers = TaskSet::new("worker", CancellationToken::new());
-            for (number, builder) in self.builders.iter().enumerate() {
-                let mine = tasks.iter().skip(number).step_by(self.builders.len()).cloned().collect();
-                let (queue, slots) =
-                    (Arc::new(std::sync::Mutex::new(mine)), Arc::new(Semaphore::new(SLOTS as usize)));
-                for _ in 0..UNDER_WAY {
-                    workers.spawn(work(builder.clone(), Arc::clone(&slots), Arc::clone(&queue)));
-                }
-            }
-            while let Some(ended) = workers.join_next().await {
-                ended??;
-            }
-            Ok::<(), Failure>(())
-        })?;
-        Ok(begun.elapsed())
+    /// `croft check` of all cells, with a state of its own.
+    fn croft(&self, flake: &Flake) -> Result<Duration, Failure> {
+        let state = TempDir::new()?;
+        let program = Program::croft(state.path())
+            .env("CROFT_CONFIG", &self.config)
+            .env("CROFT_NIX_ROOT", self.hub.root())
+            .env("CROFT_NIX_DAEMON", "stdio")
+            .env("NIX_CONFIG", self.hub.config())
+            .env("XDG_CACHE_HOME", self.hub.dir.path().join("home/.cache"));
+        Ok(program.args(["check", "--quiet", &flake.reference()]).timed()?)
     }
 
-    /// The same by Nix, which is told of the machines as builders.
-    fn nix(&self, list: &str) -> Result<Duration, Failure> {
-        let drvs: Vec<String> =
-            self.hub.tasks(list).iter().map(|task| format!("/nix/store/{}", task.drv)).collect();
+    /// `nix build` of all cells, with the machines as its builders and its settings as they come.
+    fn nix(&self, flake: &Flake, more: &[&str]) -> Result<Duration, Failure> {
         let builders: Vec<String> = self.hosts.iter().map(Self::nix_builder).collect();
-        let mut command = self.hub.command("nix-store");
-        command.args(["--realise", "--max-jobs", "0", "--builders", &builders.join(" ; ")]).args(&drvs);
-        Self::timed(command)
+        let program = Program::of(self.hub.command("nix")).env("NIX_SSHOPTS", SSH_OPTIONS);
+        let args = ["build", "--no-link", "--max-jobs", "0", "--builders", &builders.join(" ; ")];
+        Ok(program.args(args).args(more).args(flake.installables()).timed()?)
     }
 
     fn nix_builder(host: &Host) -> String {
@@ -165,21 +178,9 @@ impl Lab {
 
     fn nix_copy(&self, path: &str) -> Result<Duration, Failure> {
         let host = &self.hosts[0];
-        let mut command = self.hub.command("nix");
         let url = format!("ssh-ng://root@{}?ssh-key={}", host.address, host.dir.path().join("id").display());
-        command.args(["copy", "--no-check-sigs", "--to", &url, path]);
-        Self::timed(command)
-    }
-
-    fn timed(mut command: Command) -> Result<Duration, Failure> {
-        command.env(
-            "NIX_SSHOPTS",
-            "-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-        );
-        let begun = Instant::now();
-        let output = command.output()?;
-        let took = begun.elapsed();
-        if output.status.success() { Ok(took) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
+        let program = Program::of(self.hub.command("nix")).env("NIX_SSHOPTS", SSH_OPTIONS);
+        Ok(program.args(["copy", "--no-check-sigs", "--to", &url, path]).timed()?)
     }
 
     /// A task with 1 GiB of input in the hub's store, and that input.
@@ -191,37 +192,5 @@ impl Lab {
     }
 }
 
-/// Takes tasks until there are none.
-async fn work(
-    builder: Builder,
-    slots: Arc<Semaphore>,
-    queue: Arc<std::sync::Mutex<Vec<Task>>>,
-) -> Result<(), String> {
-    let cancel = CancellationToken::new();
-    let limits =
-        Limits { timeout: Duration::from_secs(600), max_silent: Duration::from_secs(600), max_log: 1 << 20 };
-    loop {
-        let next = queue.lock().map_err(|error| error.to_string())?.pop();
-        let Some(task) = next else { return Ok(()) };
-        builder.send(&task, &cancel).await.map_err(|outcome| format!("{outcome:?}"))?;
-        let slot = slots.acquire().await.map_err(|error| error.to_string())?;
-        let built = builder.build(&task, limits, Unheard, &cancel).await;
-        drop(slot);
-        if built.outcome != AttemptOutcome::Passed {
-            return Err(format!("{:?}", built.outcome));
-        }
-        builder.fetch(&task, &built.outputs, &cancel).await.map_err(|outcome| format!("{outcome:?}"))?;
-    }
-}
-
-struct Unheard;
-
-impl BuildLog for Unheard {
-    fn line(&mut self, _line: &[u8]) {}
-
-    fn phase(&mut self, _name: &[u8]) {}
-
-    fn tick(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-}
+const SSH_OPTIONS: &str =
+    "-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR";

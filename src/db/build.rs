@@ -115,6 +115,17 @@ impl Db {
         Ok(found.is_some())
     }
 
+    /// The attempt that decided a build; none while it is open, or if it was given up.
+    pub async fn build_decision(&self, build: BuildId) -> Result<Option<AttemptId>, DbError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT last_attempt FROM build WHERE id = ? AND ending = 'decided'")
+                .bind(build.to_string())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(self.place.failed("reading what decided a build"))?;
+        found.map(|id| Row { table: "build", id: &build }.text("last_attempt", &id)).transpose()
+    }
+
     /// Records a pass that croft did not see happen, unless the key has a pass on record. Returns the pass.
     pub async fn build_adopt(&self, owner: &OwnerGuard, adoption: Adoption) -> Result<AttemptId, DbError> {
         let now = self.clock.now();

@@ -95,16 +95,17 @@ impl Workshop {
             return Ok(Beginning::Cancelled);
         }
         let first = FirstAttempt { build: new_build(job), attempt, machine, planned: job.planned };
-        match self.farm.db.build_begin(&self.farm.owner, first).await? {
+        let decided = match self.farm.db.build_begin(&self.farm.owner, first).await? {
             Begun::Ours(build) => return Ok(Beginning::Ours(Try { build, attempt, number: 1 })),
-            Begun::Settled => {}
+            Begun::Settled => None,
             Begun::Held { build, owner } => {
                 seat.free();
                 self.tell(Event::BuildJoined { name: job.drv.name().to_owned(), key: job.key }).await;
                 self.wait_for(build, owner).await?;
+                self.farm.db.build_decision(build).await?
             }
-        }
-        Ok(match self.settled_since(job).await? {
+        };
+        Ok(match self.settled_since(job, decided).await? {
             Some(end) => Beginning::Settled(end),
             None if self.cancel.is_cancelled() => Beginning::Cancelled,
             None => Beginning::Open,
@@ -123,10 +124,15 @@ impl Workshop {
         Ok(())
     }
 
-    /// The end of the job, if a verdict on its key has been recorded since the run was planned.
-    async fn settled_since(&self, job: &Job) -> Result<Option<JobEnd>, EngineError> {
+    /// The end of the job, if a verdict on its key has been reached since the run was planned, or is the one that the
+    /// run has waited for: outputs may have been on their way home when it was planned.
+    async fn settled_since(
+        &self,
+        job: &Job,
+        awaited: Option<AttemptId>,
+    ) -> Result<Option<JobEnd>, EngineError> {
         let Some(latest) = self.farm.history(job.key).await?.latest else { return Ok(None) };
-        if latest.ended < job.planned {
+        if latest.ended < job.planned && awaited != Some(latest.attempt) {
             return Ok(None);
         }
         let failing = self.farm.db.test_list_failing(latest.attempt, MAX_FAILING).await?;

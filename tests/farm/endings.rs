@@ -1,5 +1,15 @@
-//! How runs with other machines end: by hand, by a fault of croft's own, or without having needed anybody.
+//! How runs with other machines end: by hand, by a fault of croft's own, with another's work, or without having needed
+//! anybody.
 
+use std::sync::Arc;
+
+use croft::{
+    clock::{Clock as _, SystemClock},
+    db::{AttemptEnd, Begun, BuildNext, Db, DbOptions, FirstAttempt, LogEnd, NewBuild},
+    ids::AttemptId,
+    lifecycle::AttemptOutcome,
+    report::TestReport,
+};
 use rustix::process::Signal;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -82,5 +92,43 @@ async fn a_run_that_needs_no_machine_waits_for_none() {
     let checked = world.check(&[]);
     assert_eq!(checked.code, Some(0), "{checked:#?}");
     assert!(checked.cells().all(|cell| cell["state"] == "reused"), "{checked:#?}");
+    world.farm.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_ended_before_the_run_but_was_recorded_after_is_not_made_again() {
+    let Some(hosts) = hosts::start(&[Plan::default()]).await else { return };
+    let Some(world) = World::new(&format!("{FLEET}{}", builder("one", &hosts[0], 1, ""))) else { return };
+    world.cells(&[("a", "", "echo a > $out")]);
+    let planned = world.croft(&["plan", "--json", &world.farm.flake()]).run().json();
+    let text = |key: &str| planned["cells"][0][key].as_str().unwrap_or_default().to_owned();
+    // Another process builds it, and its outputs are on their way home when the run begins.
+    let db = Db::open(DbOptions::in_state_dir(&world.farm.state()), Arc::new(SystemClock)).await.unwrap();
+    let owner = db.owner_register().await.unwrap();
+    let (now, attempt) = (SystemClock.now(), AttemptId::new(SystemClock.now()));
+    let build = NewBuild {
+        key: text("key").parse().unwrap(),
+        drv: text("drv").parse().unwrap(),
+        name: "a".to_owned(),
+        system: text("system").parse().unwrap(),
+    };
+    let first = FirstAttempt { build, attempt, machine: "elsewhere".to_owned(), planned: now };
+    let begun = db.build_begin(&owner, first).await.unwrap();
+    assert!(matches!(begun, Begun::Ours(_)), "{begun:?}");
+    let running = world.croft(&["check", "--json", &world.farm.flake()]).start();
+    wait_until("a run that joins the build", || running.stderr().contains("join"));
+    let end = AttemptEnd {
+        attempt,
+        outcome: AttemptOutcome::Passed,
+        started: now,
+        ended: now,
+        log: LogEnd::default(),
+        report: TestReport::default(),
+        next: BuildNext::End,
+    };
+    db.attempt_end(end).await.unwrap();
+    let done = running.wait_for_end(LONG);
+    assert_eq!(done.code, Some(0), "{done:#?}");
+    assert_eq!(world.attempts("a"), [("elsewhere".to_owned(), "passed".to_owned())]);
     world.farm.assert_sound();
 }

@@ -71,9 +71,10 @@ async fn fault_10_a_full_machine_gets_no_cell_and_no_cell_is_red() {
         builder("large", &hosts[1], 1, "")
     );
     let Some(world) = World::new(&toml) else { return };
-    let fill = "sleep 1; dd if=/dev/urandom of=$out bs=1M count=20";
+    // Three outputs leave less than a machine must have, and there is work for longer than it takes until it is asked again.
+    let fill = "sleep 1; tr '\\0' \"$salt\" < /dev/zero | head -c 12582912 > $out";
     let cells: Vec<(String, String)> =
-        (0..6).map(|n| (format!("cell-{n}"), format!("salt = \"{n}\";"))).collect();
+        (0..8).map(|n| (format!("cell-{n}"), format!("salt = \"{n}\";"))).collect();
     let cells: Vec<(&str, &str, &str)> =
         cells.iter().map(|(name, salt)| (name.as_str(), salt.as_str(), fill)).collect();
     world.cells(&cells);

@@ -57,7 +57,13 @@ impl Hub {
         command
     }
 
-    fn root(&self) -> PathBuf {
+    /// The configuration of its Nix.
+    pub(crate) fn config(&self) -> String {
+        config(self.shell)
+    }
+
+    /// The folder that its store is in.
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 

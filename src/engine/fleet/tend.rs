@@ -25,8 +25,10 @@ use crate::{
     schedule::health::{Defect, Fitness, HealthReport, Space, Thresholds, judge},
 };
 
-/// How long to wait before a machine that did not answer is asked again.
+/// How long to wait before a machine that was not let in is asked again,
 const AGAIN: Duration = Duration::from_secs(2);
+/// and one that starts, and that nobody could speak to.
+const AGAIN_STARTING: Duration = Duration::from_millis(250);
 /// The same for a builder that is always there, which may be away for long.
 const AGAIN_STATIC: Duration = Duration::from_secs(15);
 
@@ -120,7 +122,12 @@ impl Tender {
                 self.change(MachineChange::End(EndReason::Refused(words))).await?;
                 return Ok(None);
             }
-            if self.rest(if self.charge.pool.is_some() { AGAIN } else { AGAIN_STATIC }).await {
+            let pause = match (&self.charge.pool, &refusal) {
+                (None, _) => AGAIN_STATIC,
+                (Some(_), JoinRefusal::Unreachable(_)) => AGAIN_STARTING,
+                (Some(_), _) => AGAIN,
+            };
+            if self.rest(pause).await {
                 return Ok(None);
             }
         }

@@ -96,12 +96,8 @@ impl Monitor {
         let is_alive = open.as_mut().is_some_and(|line| line.hold.is_alive());
         let mut line = match open.filter(|_| is_alive) {
             Some(line) => line,
-            None => Line::open(self.transport.open(&script::command(&self.settings)).await?),
+            None => Line::open(self.transport.open(&script::command(&self.settings)).await?).await?,
         };
-        // A new loop has to start first, which is no part of the round trip.
-        if line.asked == 0 {
-            line.ask().await?;
-        }
         let asked = clock.map(Clock::now).unwrap_or_default();
         let begun = Instant::now();
         let answer = line.ask().await?;
@@ -112,26 +108,38 @@ impl Monitor {
 }
 
 impl Line {
-    fn open(channel: Channel) -> Self {
+    /// Waits until the loop has started, which is no part of a round trip.
+    async fn open(channel: Channel) -> Result<Self, HealthError> {
         let Channel { reader, writer, said, hold } = channel;
-        Self { reader: BufReader::new(reader), writer, said, asked: 0, hold }
+        let mut line = Self { reader: BufReader::new(reader), writer, said, asked: 0, hold };
+        let first = line.heard("").await?;
+        if first.trim_ascii_end() == script::READY.as_bytes() {
+            Ok(line)
+        } else {
+            Err(HealthError::Odd("another first word. Its login shell must print nothing".to_owned()))
+        }
     }
 
-    async fn ask(&mut self) -> Result<Answer, HealthError> {
-        self.asked += 1;
-        let word = self.asked.to_string();
+    /// The next line, after `question`, which may be empty, was sent.
+    async fn heard(&mut self, question: &str) -> Result<Vec<u8>, HealthError> {
         let exchange = async {
-            self.writer.write_all(format!("{word}\n").as_bytes()).await?;
+            self.writer.write_all(question.as_bytes()).await?;
             self.writer.flush().await?;
             let mut line = Vec::new();
             (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut line).await?;
             Ok::<_, std::io::Error>(line)
         };
-        let line = match tokio::time::timeout(PATIENCE, exchange).await {
-            Err(_) => return Err(HealthError::Silent),
-            Ok(Ok(line)) if !line.is_empty() => line,
-            Ok(Ok(_) | Err(_)) => return Err(HealthError::Ended { said: self.said.last_line() }),
-        };
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Err(_) => Err(HealthError::Silent),
+            Ok(Ok(line)) if !line.is_empty() => Ok(line),
+            Ok(Ok(_) | Err(_)) => Err(HealthError::Ended { said: self.said.last_line() }),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Answer, HealthError> {
+        self.asked += 1;
+        let word = self.asked.to_string();
+        let line = self.heard(&format!("{word}\n")).await?;
         if line.last() != Some(&b'\n') {
             return Err(HealthError::Odd(format!("a line of more than {MAX_LINE} bytes, or a part of one")));
         }

@@ -11,10 +11,7 @@ use russh::{
     ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred, cipher, client,
     keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
 };
-use tokio::{
-    net::TcpStream,
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
 
 use super::{
@@ -22,6 +19,7 @@ use super::{
     error::SshError,
     keys::{HostKey, Identity, KeyPair},
     target::SshTarget,
+    wait::greeted,
 };
 use crate::task;
 
@@ -176,8 +174,12 @@ impl Link {
     async fn connect(&self) -> Result<client::Handle<Pinned>, SshError> {
         let target = &self.target;
         let key = self.key().await?;
-        let address = (target.host.as_str(), target.port);
-        let stream = within("connecting", target, TcpStream::connect(address)).await?;
+        let heard = greeted(&target.host, target.port, PATIENCE).await;
+        let stream = heard.ok_or_else(|| SshError::Silent {
+            target: target.shown(),
+            doing: "being connected to",
+            seconds: PATIENCE.as_secs(),
+        })?;
         let stream = stream.map_err(|source| SshError::Connect { target: target.shown(), source })?;
         // Requests are small, and each is waited for.
         stream.set_nodelay(true).map_err(|source| SshError::Connect { target: target.shown(), source })?;
