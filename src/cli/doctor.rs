@@ -1,27 +1,34 @@
 //! `croft doctor`: what would keep croft from working here.
 
-use std::{path::Path, time::Duration};
+use std::{borrow::Cow, path::Path, time::Duration};
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     args::{Common, DoctorArgs},
     exit::{CliError, INFRA},
-    farm, out,
+    farm, machines, out,
     out::Dress,
     words,
 };
 use crate::{
     config::Config,
-    engine::{Farm, SandboxProbe, probe_sandbox},
+    engine::{Farm, SandboxProbe, StaticBuilder, probe_sandbox},
     nix::{System, SystemFeature},
+    report::{Colours, terminal_line},
 };
 
 /// Free space below this, in bytes, is worth a warning.
 const LOW_BYTES: u64 = 2 << 30;
 /// The earliest date that a clock can be right about, as milliseconds since 1970: 2026-01-01.
 const EARLIEST: u64 = 1_767_225_600_000;
+
+/// How long a builder may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The longest text of a builder that is shown, in bytes.
+const MAX_WORDS: usize = 400;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,7 +42,7 @@ enum Health {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Finding {
-    what: &'static str,
+    what: Cow<'static, str>,
     health: Health,
     words: String,
 }
@@ -71,12 +78,50 @@ async fn examine(farm: &Farm, config: &Config, findings: &mut Vec<Finding>) {
     findings.push(match probe_sandbox(farm, &CancellationToken::new()).await {
         Ok(SandboxProbe::Tight(span)) => good("sandbox", format!("a probe build was sandboxed ({})", words::span(span))),
         Ok(SandboxProbe::Open(why)) => Finding {
-            what: "sandbox",
+            what: "sandbox".into(),
             health: Health::Poor,
             words: format!("builds are not sandboxed: {why}. Set `sandbox = true` and `sandbox-fallback = false` in nix.conf"),
         },
         Err(error) => bad("sandbox", format!("the probe build failed: {error}")),
     });
+    others(farm, config, findings).await;
+}
+
+/// Other machines: all builders at once, and whether virtual machines can be run here.
+async fn others(farm: &Farm, config: &Config, findings: &mut Vec<Finding>) {
+    match machines::builders(config, &farm.builder) {
+        Ok(builders) => findings.extend(join_all(builders.iter().map(reached)).await),
+        Err(error) => findings.push(bad("builders", error.to_string())),
+    }
+    let Ok(id) = farm.db.farm_id().await else { return };
+    for pool in &config.settings.pool {
+        let Some(qemu) = machines::qemu(pool, id, &config.state_dir) else { continue };
+        let what = format!("pool {}", pool.name);
+        findings.push(match qemu.readiness().await {
+            Ok(words) => good(what, words),
+            Err(error) => bad(what, error.to_string()),
+        });
+    }
+}
+
+/// Whether a builder answers with the key that it should have, and its Nix.
+async fn reached(builder: &StaticBuilder) -> Finding {
+    let what = format!("builder {}", builder.name);
+    let mark = |text: &str| terminal_line(text.as_bytes(), Colours::Drop, MAX_WORDS);
+    match tokio::time::timeout(ANSWER, builder.builder.pool().take()).await {
+        Ok(Ok(connection)) => {
+            let nix = mark(connection.client.daemon_version());
+            good(what, format!("it has the known host key and Nix {nix}"))
+        }
+        Ok(Err(error)) => bad(what, mark(&error.to_string())),
+        Err(_) => {
+            let seconds = ANSWER.as_secs();
+            bad(
+                what,
+                format!("no answer within {seconds} s; check that the machine is up and not overloaded"),
+            )
+        }
+    }
 }
 
 async fn builder(farm: &Farm) -> Finding {
@@ -124,7 +169,7 @@ fn disk(what: &'static str, path: &Path) -> Finding {
             let free = fs.f_bavail * fs.f_frsize;
             let health = if free < LOW_BYTES { Health::Poor } else { Health::Good };
             Finding {
-                what,
+                what: what.into(),
                 health,
                 words: format!("{:.1} GiB free at {}", free as f64 / (1u64 << 30) as f64, existing.display()),
             }
@@ -148,12 +193,12 @@ async fn time() -> Finding {
     good("clock", now.to_string())
 }
 
-fn good(what: &'static str, words: String) -> Finding {
-    Finding { what, health: Health::Good, words }
+fn good(what: impl Into<Cow<'static, str>>, words: String) -> Finding {
+    Finding { what: what.into(), health: Health::Good, words }
 }
 
-fn bad(what: &'static str, words: String) -> Finding {
-    Finding { what, health: Health::Bad, words }
+fn bad(what: impl Into<Cow<'static, str>>, words: String) -> Finding {
+    Finding { what: what.into(), health: Health::Bad, words }
 }
 
 fn print(dress: Dress, findings: &[Finding]) {

@@ -46,6 +46,23 @@ pub(super) async fn parts(
     Ok(FleetParts { settings: settings.fleet.clone(), builders, pools, key, cache })
 }
 
+/// Builders that are always there, for looking at them.
+pub(super) fn builders(config: &Config, hub: &Builder) -> Result<Vec<StaticBuilder>, CliError> {
+    let all = config.settings.builder.iter().cloned().chain(listed(config)?);
+    all.map(|builder| static_builder(&builder, hub, None)).collect()
+}
+
+/// The provider of a pool of virtual machines; none for a pool of others.
+pub(super) fn qemu(pool: &PoolSettings, farm: FarmId, state_dir: &Path) -> Option<QemuProvider> {
+    match pool.provider {
+        ProviderKind::Qemu => {
+            let root = state_dir.join("fleet/qemu").join(pool.name.as_str());
+            Some(QemuProvider::new(pool.qemu.clone().unwrap_or_default(), farm, root, Arc::new(SystemClock)))
+        }
+        ProviderKind::Exec | ProviderKind::Fake | ProviderKind::Ec2 => None,
+    }
+}
+
 /// The builders of a file in the format of `/etc/nix/machines`.
 fn listed(config: &Config) -> Result<Vec<BuilderSettings>, CliError> {
     let Some(path) = &config.settings.fleet.machines_file else { return Ok(Vec::new()) };

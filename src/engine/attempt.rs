@@ -59,7 +59,7 @@ pub(super) async fn run(
         log: LogSummary::default(),
     };
     if let Err(outcome) = seat.builder().send(&task, &workshop.cancel).await {
-        return Ok(unbuilt(seat.in_the_light_of(outcome)));
+        return Ok(unbuilt(in_the_light(workshop, seat, outcome).await));
     }
     if !seat.slot(&workshop.cancel).await {
         return Ok(unbuilt(AttemptOutcome::Cancelled));
@@ -74,6 +74,7 @@ pub(super) async fn run(
     let ended = farm.clock.now();
     let Realised { outcome, built, outputs, log } = realised;
     let outcome = bring_home(workshop, &task, seat, outcome, outputs).await;
+    let outcome = in_the_light(workshop, seat, outcome).await;
     let Tapped { summary, mut report } =
         task::blocking("finish log", move || log.finish()).await?.map_err(EngineError::Log)?;
     if outcome == AttemptOutcome::Passed && (!built || report.cases.is_empty()) {
@@ -95,7 +96,7 @@ async fn bring_home(
         AttemptOutcome::Infra { cause: InfraCause::ConnectionLost, .. } => {
             match seat.builder().adopt(task).await {
                 Ok(Some(outputs)) => outputs,
-                Ok(None) | Err(_) => return seat.in_the_light_of(outcome),
+                Ok(None) | Err(_) => return outcome,
             }
         }
         AttemptOutcome::Failed { .. }
@@ -103,7 +104,7 @@ async fn bring_home(
         | AttemptOutcome::LogLimit
         | AttemptOutcome::NotDeterministic { .. }
         | AttemptOutcome::Infra { .. }
-        | AttemptOutcome::Cancelled => return seat.in_the_light_of(outcome),
+        | AttemptOutcome::Cancelled => return outcome,
     };
     match seat.builder().fetch(task, &outputs, &workshop.cancel).await {
         Ok(()) => {
@@ -112,8 +113,16 @@ async fn bring_home(
             }
             AttemptOutcome::Passed
         }
-        Err(outcome) => seat.in_the_light_of(outcome),
+        Err(outcome) => outcome,
     }
+}
+
+/// What an outcome means, with what is known of the machine: one that was taken away is nobody's fault.
+async fn in_the_light(workshop: &Workshop, seat: &Seat, outcome: AttemptOutcome) -> AttemptOutcome {
+    if let AttemptOutcome::Infra { cause: InfraCause::ConnectionLost, .. } = outcome {
+        workshop.farm.fleet.ask_provider(seat.machine()).await;
+    }
+    seat.in_the_light_of(outcome)
 }
 
 async fn task_of(workshop: &Workshop, job: &Job) -> Result<Task, EngineError> {

@@ -196,6 +196,27 @@ pub enum EndReason {
     PoolRemoved,
 }
 
+impl EndReason {
+    /// Whether the machine was launched and never became of use, for a reason that its console may tell.
+    pub fn is_failed_boot(&self) -> bool {
+        match self {
+            Self::NeverJoined(_) | Self::Refused(_) => true,
+            Self::Idle
+            | Self::RunOver
+            | Self::Age
+            | Self::Builds
+            | Self::LaunchFailed(_)
+            | Self::Unhealthy(_)
+            | Self::Lost(_)
+            | Self::Interrupted
+            | Self::EndedByProvider(_)
+            | Self::Operator
+            | Self::Orphan
+            | Self::PoolRemoved => false,
+        }
+    }
+}
+
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -48,6 +48,22 @@ fn is_root() -> bool {
 }
 
 #[test]
+fn doctor_says_which_builder_does_not_answer_and_which_pool_has_no_guest() {
+    let place = Place::new();
+    place.write(
+        "croft.toml",
+        "[[builder]]\nname = \"away\"\nhost = \"127.0.0.1\"\nport = 1\nkey = \"/nonexistent/key\"\n\
+         host_key = \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDt0KYeT6Z2lcBzkKkfDRvNc3vPLuBZzNyoRYSUrJ8r\"\n\
+         systems = [\"x86_64-linux\"]\nslots = 1\n[[pool]]\nname = \"vm\"\nprovider = \"qemu\"\n\
+         systems = [\"x86_64-linux\"]\nslots = 1\nmax = 1\n[pool.qemu]\nimage = \"/nonexistent/guest\"\n\
+         program = \"sh\"\n",
+    );
+    let done = place.run(&["doctor"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    done.prints(&["✗ builder away", "/nonexistent/key", "✗ pool vm", "nix/guest/build", "✓ sandbox"]);
+}
+
+#[test]
 fn doctor_sees_a_damaged_database() {
     let place = Place::new();
     place.write("../state/croft.db", "this is no database, however long one reads it");

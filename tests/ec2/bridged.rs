@@ -11,7 +11,7 @@ use std::{
 
 use croft::{
     config::Settings,
-    fleet::{Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Reach, Secret},
+    fleet::{Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Secret},
 };
 use tempfile::TempDir;
 
@@ -125,7 +125,7 @@ impl Cloud {
         ]);
         command.arg(self.keys.path().join("farm"));
         command.arg("-o").arg(format!("UserKnownHostsFile={}", self.keys.path().join("known").display()));
-        let address = instance.address.as_ref().and_then(Reach::address).unwrap();
+        let address = crate::support::address(instance);
         command.arg(format!("root@{}", address.host)).arg(script).output().unwrap()
     }
 

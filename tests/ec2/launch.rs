@@ -105,7 +105,7 @@ async fn a_public_address_is_asked_for_and_used() {
     assert_eq!(seen.parameters["NetworkInterface.1.SecurityGroupId.1"], "sg-1");
     assert_eq!(launched.address, None, "there is none before it runs");
     let running = crate::support::until(&provider, &launched, InstanceState::Running).await;
-    assert_eq!(running.address.unwrap().address().unwrap().host, seen.public_ip.unwrap());
+    assert_eq!(crate::support::address(&running).host, seen.public_ip.unwrap());
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn a_machine_is_launched_seen_and_ended() {
         let launched = provider.launch(&order).await.unwrap();
         assert_eq!(launched.machine, Some(order.machine));
         let running = until(&provider, &launched, InstanceState::Running).await;
-        let address = running.address.as_ref().and_then(|reach| reach.address()).unwrap().clone();
+        let address = crate::support::address(&running);
         assert!(address.host.parse::<std::net::Ipv4Addr>().unwrap().is_private(), "{address}");
         assert_eq!(address.port, 22);
         assert!(running.launched.is_some());

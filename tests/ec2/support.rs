@@ -6,8 +6,8 @@ use croft::{
     clock::{Clock, SystemClock},
     config::{PoolSettings, Settings},
     fleet::{
-        Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Market, Patience,
-        Secret, Shape,
+        Address, Caller, Ec2, Identity, Instance, InstanceState, LaunchOrder, MachineProvider, Market,
+        Patience, Reach, Secret, Shape,
     },
     ids::{FarmId, MachineId},
 };
@@ -105,6 +105,14 @@ pub(crate) fn spot(kind: &str, zone: &str) -> Shape {
 /// The usual shape.
 pub(crate) fn usual() -> Shape {
     on_demand("c7i.large", "eu-central-1a")
+}
+
+/// Where an instance is reached.
+pub(crate) fn address(instance: &Instance) -> Address {
+    match instance.address.clone() {
+        Some(Reach::Ssh(address)) => address,
+        other => panic!("{} is reached at {other:?}", instance.id),
+    }
 }
 
 /// Looks at an instance until it is in a state.

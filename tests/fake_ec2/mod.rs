@@ -4,7 +4,7 @@
 //! counted in looks: a state lasts for a number of `DescribeInstances` that show it, so that no test has to wait.
 //! Signatures are not checked, only whose they are.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each program uses its part of this")]
+#![allow(dead_code, unused_imports, clippy::allow_attributes, reason = "each program uses its part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod actions;

@@ -126,8 +126,9 @@ async fn fault_09_a_machine_that_kills_every_build_does_not_eat_the_queue() {
         .collect();
     assert!((1..=4).contains(&bad.len()), "{bad:?}");
     let machine = world.machine("bad");
+    // Three are enough; one more may have begun before the third was counted.
     assert!(
-        machine["hold"].as_str().is_some_and(|hold| hold.contains("3 infrastructure failures")),
+        machine["hold"].as_str().is_some_and(|hold| hold.contains("infrastructure failures in a row")),
         "{machine:#}"
     );
 }

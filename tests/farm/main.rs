@@ -17,6 +17,9 @@ mod endings;
 #[cfg(feature = "ec2")]
 #[path = "../fake_ec2/mod.rs"]
 mod fake_ec2;
+#[allow(dead_code, clippy::allow_attributes, reason = "each test program uses its part of this")]
+#[path = "../support/guest.rs"]
+mod guest;
 #[path = "../support/hosts.rs"]
 mod hosts;
 mod machines;
@@ -26,5 +29,5 @@ mod moto;
 mod pools;
 #[path = "../support/mod.rs"]
 mod support;
-mod virtual_machines;
+mod vms;
 mod world;

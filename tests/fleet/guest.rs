@@ -1,49 +1,11 @@
 //! The guest's image: made from pins alone, and the same each time.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
+use std::{path::Path, process::Command};
+
+use crate::{
+    image::{guest, run_build},
+    support::has,
 };
-
-use crate::support::has;
-
-/// What a guest needs to be built or run, in words, if it is not here.
-pub(crate) fn missing() -> Option<&'static str> {
-    if !has("qemu-system-x86_64") {
-        Some("no qemu-system-x86_64 here; scripts/setup.sh guest installs it")
-    } else if !has("debugfs") || !has("cpio") || !has("dpkg-deb") {
-        Some("no e2fsprogs, cpio or dpkg-deb here; scripts/setup.sh guest installs them")
-    } else {
-        None
-    }
-}
-
-fn run_build(arguments: &[&str]) -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/guest/build");
-    let done = Command::new(script).args(arguments).output().unwrap();
-    if done.status.success() {
-        Ok(PathBuf::from(String::from_utf8(done.stdout).unwrap().trim()))
-    } else {
-        Err(String::from_utf8_lossy(&done.stderr).into_owned())
-    }
-}
-
-/// The guest, made anew only if what it is made of has changed; none, with a word, where it cannot be made.
-pub(crate) fn guest() -> Option<PathBuf> {
-    let skipped = |why: &str| eprintln!("skipped: {why}");
-    if let Some(why) = missing() {
-        skipped(why);
-        return None;
-    }
-    match run_build(&[]) {
-        Ok(path) => Some(path),
-        Err(why) if why.contains("are not in the store") => {
-            skipped(&why);
-            None
-        }
-        Err(why) => panic!("{why}"),
-    }
-}
 
 #[test]
 fn two_builds_of_the_guest_are_the_same_to_the_last_byte() {

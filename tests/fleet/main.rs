@@ -6,5 +6,7 @@
 mod exec;
 mod fake;
 mod guest;
+#[path = "../support/guest.rs"]
+mod image;
 mod qemu;
 mod support;

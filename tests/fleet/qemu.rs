@@ -16,7 +16,7 @@ use croft::{
 };
 
 use crate::{
-    guest::guest,
+    image::guest,
     support::{Farm, address, guests_in, instance_id, machine, order, processes_in, until},
 };
 

@@ -76,6 +76,15 @@ impl<'a> Croft<'a> {
         self
     }
 
+    /// Lets it work with the machine's own store, where something is that cannot be made in another.
+    #[must_use]
+    pub(crate) fn on_machine_store(mut self) -> Self {
+        for name in ["CROFT_NIX_ROOT", "CROFT_NIX_DAEMON", "NIX_CONFIG"] {
+            self.command.env_remove(name);
+        }
+        self
+    }
+
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
         let number = self.farm.calls.fetch_add(1, Ordering::Relaxed);

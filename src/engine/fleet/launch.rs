@@ -82,8 +82,11 @@ pub(super) async fn order(
         let error = match answer {
             Ok(instance) => {
                 fleet.memory().accepted(&order.pool);
-                let instance = instance.id;
+                let (instance, address) = (instance.id, instance.address);
                 fleet.db.machine_change(order.machine, MachineChange::Launched { instance }).await?;
+                if let Some(reach) = address {
+                    fleet.db.machine_change(order.machine, MachineChange::Reachable(reach)).await?;
+                }
                 return Ok(());
             }
             Err(error) => error,

@@ -7,12 +7,14 @@
 mod identity;
 mod keeper;
 mod launch;
+mod lookout;
 mod record;
 mod seat;
 mod state;
 mod stay;
 mod sweep;
 mod tend;
+mod turn;
 mod yard;
 
 use std::{
@@ -32,7 +34,7 @@ use crate::{
     clock::{SharedClock, Timestamp},
     config::{FleetSettings, PoolName, PoolSettings},
     db::{Db, MachineRecord, OwnerGuard},
-    fleet::{MachineProvider, Reach, Shape},
+    fleet::{Class, InstanceState, MachineProvider, Reach, Shape},
     ids::MachineId,
     plan::Offer,
     remote::{
@@ -127,6 +129,8 @@ pub(in crate::engine) struct Seen {
     pub(in crate::engine) names: HashMap<MachineId, String>,
 }
 
+/// How long a provider may take to say what became of a machine.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 /// Where a launched machine keeps its lease: touched at every question of the farm.
 const LEASE: &str = "/run/croft/lease";
 /// Where a launched machine tells that its provider takes it back.
@@ -276,6 +280,31 @@ impl Fleet {
             speed: pool.settings.speed,
             pool: Some((name, record.shape.clone()?)),
         })
+    }
+
+    /// Asks the provider of a machine whose connection was lost whether it has taken the machine back. Without an answer
+    /// nothing is known.
+    pub(in crate::engine) async fn ask_provider(&self, id: MachineId) {
+        let Ok(all) = self.db.machine_list().await else { return };
+        let Some(record) = all.into_iter().find(|record| record.id == id) else { return };
+        let name: Option<PoolName> = record.pool.and_then(|name| name.parse().ok());
+        let pool = name.and_then(|name| self.pools.get(&name));
+        let (Some(pool), Some(instance)) = (pool, record.instance) else { return };
+        let asked = tokio::time::timeout(PROVIDER_PATIENCE, pool.provider.get(&instance)).await;
+        let is_taken = match asked {
+            Ok(Ok(seen)) => match seen.state {
+                InstanceState::Terminating | InstanceState::Gone => true,
+                InstanceState::Pending
+                | InstanceState::Running
+                | InstanceState::Stopping
+                | InstanceState::Stopped => seen.interrupted,
+            },
+            Ok(Err(error)) => error.class == Class::Gone,
+            Err(_) => false,
+        };
+        if is_taken {
+            self.yard.interrupt(id);
+        }
     }
 
     /// Until when a machine takes no work because its pool's budget is used up.

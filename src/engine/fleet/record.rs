@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{clock::Timestamp, lifecycle::AttemptOutcome, schedule::Sign};
+use crate::{
+    clock::Timestamp,
+    lifecycle::{AttemptOutcome, InfraCause},
+    schedule::{
+        Sign,
+        health::{Defect, Place},
+    },
+};
 
 /// The weight of the newest build in the pace, in percent.
 const WEIGHT: u32 = 25;
@@ -48,10 +55,28 @@ pub(super) fn sign(outcome: &AttemptOutcome) -> Option<Sign> {
     }
 }
 
+/// What the end of an attempt says against its machine until the machine is asked the next time.
+pub(super) fn fault(outcome: &AttemptOutcome) -> Option<(&'static str, Option<Defect>)> {
+    let AttemptOutcome::Infra { cause, .. } = outcome else { return None };
+    match cause {
+        InfraCause::DiskFull => {
+            let full = Defect::Space { place: Place::Store, free: 0, least: 1 };
+            Some(("a build found a disk full", Some(full)))
+        }
+        InfraCause::ConnectionLost | InfraCause::HostKey => Some(("the connection to it was lost", None)),
+        InfraCause::Killed
+        | InfraCause::Corrupt
+        | InfraCause::Daemon
+        | InfraCause::Substituter
+        | InfraCause::Interrupted
+        | InfraCause::OwnerDied
+        | InfraCause::Internal => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::InfraCause;
 
     #[test]
     fn nobody_is_to_blame_for_a_machine_that_is_taken_back() {

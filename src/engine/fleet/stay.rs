@@ -14,6 +14,7 @@ use super::{
 use crate::{
     db::{MachineRecord, NewMachine},
     engine::{error::EngineError, hub},
+    fleet::Class,
     ids::MachineId,
     lifecycle::{Seen, Wanted},
     plan::Offer,
@@ -121,19 +122,35 @@ pub(super) async fn sweep(fleet: &Arc<Fleet>) -> Result<u64, EngineError> {
     loop {
         keeper.round(Intent::WindDown).await?;
         let left = fleet.own_machines().await?;
-        if (left == 0 && keeper.looked_twice()) || begun.elapsed() >= PATIENCE {
-            let orphans = keeper.orphans();
+        let is_over = left == 0 && keeper.lookout().is_sure();
+        if is_over || begun.elapsed() >= PATIENCE || is_hopeless(&keeper) {
+            let (orphans, why) = (keeper.orphans(), unsure(&keeper, left));
             keeper.finish().await?;
-            return if left == 0 {
-                Ok(taken + orphans)
-            } else {
-                Err(EngineError::Fleet(format!(
-                    "{left} machines are not gone after {} s; `croft fleet events` tells why, and they end themselves when their leases run out",
-                    PATIENCE.as_secs()
-                )))
-            };
+            return if is_over { Ok(taken + orphans) } else { Err(EngineError::Fleet(why)) };
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a provider will not answer until a person has done something.
+fn is_hopeless(keeper: &Keeper) -> bool {
+    keeper.lookout().trouble().is_some_and(|(_, error)| match error.class {
+        Class::Credentials | Class::Invalid => true,
+        Class::Retry | Class::Capacity | Class::Quota | Class::Gone => false,
+    })
+}
+
+/// Why a sweep cannot say that nothing is left.
+fn unsure(keeper: &Keeper, left: usize) -> String {
+    let theirs = "they end themselves when their leases run out";
+    match keeper.lookout().trouble() {
+        Some((pool, error)) => format!(
+            "what pool {pool} has cannot be seen, so machines may be left: {error}; run `croft fleet sweep` again, or {theirs}"
+        ),
+        None => format!(
+            "{left} machines on record are not gone after {} s; `croft fleet events` tells why, and {theirs}",
+            PATIENCE.as_secs()
+        ),
     }
 }
 
@@ -143,8 +160,11 @@ impl Fleet {
         let own = Some(self.owner.id());
         let all = self.db.machine_list().await?;
         let sleeps = |r: &MachineRecord| (r.wanted, r.seen) == (Wanted::Dormant, Seen::Dormant);
-        let counts =
-            |r: &&MachineRecord| r.pool.is_some() && r.owner == own && r.seen != Seen::Gone && !sleeps(r);
+        // What is left of a pool that is no longer configured ends itself; nobody here can ask its provider.
+        let is_kept = |pool: &String| pool.parse().is_ok_and(|name| self.pools.contains_key(&name));
+        let counts = |r: &&MachineRecord| {
+            r.pool.as_ref().is_some_and(is_kept) && r.owner == own && r.seen != Seen::Gone && !sleeps(r)
+        };
         Ok(all.iter().filter(counts).count())
     }
 

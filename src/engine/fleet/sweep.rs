@@ -13,7 +13,7 @@ use crate::{
     clock::Timestamp,
     db::MachineRecord,
     fleet::{Instance, InstanceState},
-    ids::MachineId,
+    ids::{MachineId, OwnerId},
     lifecycle::{EndReason, InstanceId, Reach, Seen, Wanted},
 };
 
@@ -23,6 +23,15 @@ const VISIBLE: Duration = Duration::from_secs(120);
 const YOUNG: Duration = Duration::from_secs(30);
 /// How many looks a conclusion needs.
 const LOOKS: u32 = 2;
+
+/// What it takes to believe that a machine which is not listed is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The provider shows it as gone.
+    Word,
+    /// The provider shows it as gone, or does not know it.
+    Silence,
+}
 
 /// What a comparison has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +45,11 @@ pub(super) enum Finding {
     /// A machine ends, and nobody here wanted that.
     Ended(MachineId, EndReason),
     /// A machine is not listed where it should be.
-    Missing(MachineId, EndReason),
+    Missing(MachineId, EndReason, Proof),
     /// A machine is taken back by its provider.
     Interrupted(MachineId),
     /// An instance that no record wants.
-    Orphan(InstanceId, Option<MachineId>),
+    Orphan(InstanceId),
 }
 
 /// What was missing or superfluous at earlier looks.
@@ -53,35 +62,40 @@ pub(super) struct Looks {
 
 /// What is compared.
 pub(super) struct View<'a> {
-    /// All instances of the providers that gave a whole list.
+    /// The pool whose provider was asked.
+    pub(super) pool: &'a str,
+    /// The whole list that it gave, in which other pools' machines may be too.
     pub(super) instances: &'a [Instance],
     /// All records of machines that are not gone, whoever looks after them.
     pub(super) records: &'a [MachineRecord],
-    /// Whether the provider of a pool gave a whole list.
-    pub(super) is_whole: &'a dyn Fn(&str) -> bool,
+    /// The process that looks.
+    pub(super) owner: OwnerId,
     /// Launches of this process that have not come back.
     pub(super) launching: &'a HashSet<MachineId>,
     pub(super) now: Timestamp,
 }
 
-/// Compares, and remembers what needs a second look.
+/// Compares, and remembers what needs a second look. Of machines of other pools and other processes nothing is found:
+/// those who keep them look themselves.
 pub(super) fn compare(view: &View<'_>, looks: &mut Looks) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
     for record in view.records {
-        let Some(pool) = &record.pool else { continue };
         let is_it = |instance: &&Instance| {
             Some(&instance.id) == record.instance.as_ref() || instance.machine == Some(record.id)
         };
-        match view.instances.iter().find(is_it) {
+        let instance = view.instances.iter().find(is_it);
+        known.extend(instance.map(|instance| &instance.id));
+        if record.pool.as_deref() != Some(view.pool) || record.owner != Some(view.owner) {
+            continue;
+        }
+        match instance {
             Some(instance) => {
-                known.insert(&instance.id);
                 looks.missing.remove(&record.id);
                 looks.listed.insert(record.id);
                 found.extend(about(record, instance));
             }
-            None if (view.is_whole)(pool) => found.extend(missing(view, record, looks)),
-            None => {}
+            None => found.extend(missing(view, record, looks)),
         }
     }
     let strangers = view.instances.iter().filter(|i| !known.contains(&i.id) && !is_over(i.state));
@@ -90,7 +104,7 @@ pub(super) fn compare(view: &View<'_>, looks: &mut Looks) -> Vec<Finding> {
         let looked = looks.orphans.entry(instance.id.clone()).or_default();
         *looked += 1;
         if *looked >= LOOKS && !is_young {
-            found.push(Finding::Orphan(instance.id.clone(), instance.machine));
+            found.push(Finding::Orphan(instance.id.clone()));
         }
     }
     let there: HashSet<&InstanceId> = view.instances.iter().map(|instance| &instance.id).collect();
@@ -100,6 +114,11 @@ pub(super) fn compare(view: &View<'_>, looks: &mut Looks) -> Vec<Finding> {
 }
 
 impl Looks {
+    /// Whether there are instances that are, or may turn out to be, nobody's.
+    pub(super) fn suspects(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
     fn forget_but(&mut self, records: &[MachineRecord]) {
         let open: HashSet<MachineId> = records.iter().map(|record| record.id).collect();
         self.missing.retain(|id, _| open.contains(id));
@@ -160,9 +179,9 @@ fn about(record: &MachineRecord, instance: &Instance) -> Vec<Finding> {
 }
 
 /// What it means that a provider does not list a machine.
-fn missing(view: &View<'_>, record: &MachineRecord, looks: &mut Looks) -> Vec<Finding> {
+fn missing(view: &View<'_>, record: &MachineRecord, looks: &mut Looks) -> Option<Finding> {
     if view.launching.contains(&record.id) {
-        return Vec::new();
+        return None;
     }
     let times = looks.missing.entry(record.id).or_default();
     *times += 1;
@@ -170,8 +189,8 @@ fn missing(view: &View<'_>, record: &MachineRecord, looks: &mut Looks) -> Vec<Fi
     let since = record.launched.unwrap_or(record.requested);
     let may_be_slow = !looks.listed.contains(&record.id) && view.now.since(since) < VISIBLE;
     let was_ended = record.wanted == Wanted::Gone && record.instance.is_some();
-    if *times < LOOKS || (may_be_slow && !was_ended) {
-        return Vec::new();
+    if !was_ended && (*times < LOOKS || may_be_slow) {
+        return None;
     }
     let reason = match record.seen {
         Seen::Requested => EndReason::LaunchFailed("the provider does not know of it".to_owned()),
@@ -179,5 +198,8 @@ fn missing(view: &View<'_>, record: &MachineRecord, looks: &mut Looks) -> Vec<Fi
             EndReason::EndedByProvider("it is not there any more".to_owned())
         }
     };
-    vec![Finding::Missing(record.id, reason)]
+    Some(Finding::Missing(record.id, reason, if may_be_slow { Proof::Word } else { Proof::Silence }))
 }
+
+#[cfg(test)]
+mod tests;

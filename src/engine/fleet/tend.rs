@@ -118,7 +118,8 @@ impl Tender {
                 self.change(MachineChange::Hold(Some(hold))).await?;
                 return Ok(None);
             }
-            if self.charge.pool.is_some() && !may_come_right(&refusal) {
+            if let Some((pool, shape)) = self.charge.pool.as_ref().filter(|_| !may_come_right(&refusal)) {
+                self.fleet.boot_failed(pool, shape);
                 self.change(MachineChange::End(EndReason::Refused(words))).await?;
                 return Ok(None);
             }
@@ -160,9 +161,11 @@ impl Tender {
 
     /// Asks the machine how it is until it does not answer.
     async fn watch(&self) -> Result<Watched, DbError> {
+        let mut suspicions = self.fleet.yard.suspicions();
         loop {
-            if self.rest(self.fleet.settings.health_interval.get()).await {
-                return Ok(Watched::Told);
+            tokio::select! {
+                told = self.rest(self.fleet.settings.health_interval.get()) => if told { return Ok(Watched::Told) },
+                Ok(()) = suspicions.changed() => {}
             }
             let asked = tokio::select! {
                 asked = self.ask() => asked,

@@ -9,21 +9,20 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    record::{Record, sign},
+    record::{Record, fault, sign},
     seat::Seat,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
     graph::NodeId,
     ids::{MachineId, RunId},
-    lifecycle::{AttemptOutcome, InfraCause},
+    lifecycle::AttemptOutcome,
     nix::{DrvKey, StorePath},
     plan::Offer,
     remote::Builder,
     schedule::{
         Blame, BuilderView, Closed, Demand, Faults, FleetView, Placement, Probation, Schedule, Sign, SlotId,
-        Standing,
-        health::{Defect, Fitness, Place},
+        Standing, health::Fitness,
     },
 };
 
@@ -65,6 +64,8 @@ pub(in crate::engine) struct Yard {
     most_failures: u32,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
+    /// Moves when a connection was lost, so that whoever looks after that machine asks it at once.
+    suspicions: watch::Sender<u64>,
 }
 
 /// A builder that joins.
@@ -81,7 +82,13 @@ pub(in crate::engine) struct Newcomer {
 
 impl Yard {
     pub(in crate::engine) fn new(clock: SharedClock, most_failures: u32) -> Arc<Self> {
-        Arc::new(Self { clock, most_failures, inner: Mutex::default(), changes: watch::Sender::new(0) })
+        Arc::new(Self {
+            clock,
+            most_failures,
+            inner: Mutex::default(),
+            changes: watch::Sender::new(0),
+            suspicions: watch::Sender::new(0),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -91,6 +98,11 @@ impl Yard {
     /// Sees every change of what can be placed where.
     pub(in crate::engine) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Sees every loss of a connection.
+    pub(super) fn suspicions(&self) -> watch::Receiver<u64> {
+        self.suspicions.subscribe()
     }
 
     fn changed(&self) {
@@ -196,7 +208,8 @@ impl Yard {
             // Nobody could let this machine's own builder in again, or replace it.
             Sign::Infra if inner.is_own(id) => {}
             Sign::Infra => {
-                inner.note_full_disk(id, outcome, now);
+                inner.note_fault(id, outcome, now);
+                self.suspicions.send_modify(|count| *count += 1);
                 if times >= self.most_failures {
                     inner.view.set_standing(id, Standing::Closed(Closed::Failing { times }));
                 }
@@ -207,7 +220,9 @@ impl Yard {
 
     /// The provider takes the machine back.
     pub(in crate::engine) fn interrupt(&self, id: MachineId) {
-        self.lock().records.entry(id).or_default().interrupted = true;
+        let mut inner = self.lock();
+        inner.records.entry(id).or_default().interrupted = true;
+        inner.view.set_standing(id, Standing::Closed(Closed::Interrupted));
     }
 
     pub(super) fn is_interrupted(&self, id: MachineId) -> bool {
@@ -320,15 +335,16 @@ impl Inner {
         !is_pooled && self.posts.get(&id).is_some_and(|post| post.builder.is_here())
     }
 
-    /// A build that the machine had no room for says so before the machine is asked the next time.
-    fn note_full_disk(&mut self, id: MachineId, outcome: &AttemptOutcome, now: Timestamp) {
-        if let AttemptOutcome::Infra { cause: InfraCause::DiskFull, .. } = outcome {
-            let full = Defect::Space { place: Place::Store, free: 0, least: 1 };
-            self.fitness.insert(id, Fitness::Unfit(vec![full]));
-            let why = "a build found a disk full".to_owned();
-            self.view.set_standing(id, Standing::Closed(Closed::Unfit(why.clone())));
-            self.records.entry(id).or_default().unfit.get_or_insert((why, now));
+    /// What a build has found out about its machine keeps work away until the machine is asked the next time.
+    fn note_fault(&mut self, id: MachineId, outcome: &AttemptOutcome, now: Timestamp) {
+        // Of one that nobody asks how it is, nothing would ever be heard again.
+        let asked = fault(outcome).filter(|_| self.fitness.contains_key(&id));
+        let Some((why, defect)) = asked else { return };
+        if let Some(defect) = defect {
+            self.fitness.insert(id, Fitness::Unfit(vec![defect]));
         }
+        self.view.set_standing(id, Standing::Closed(Closed::Unfit(why.to_owned())));
+        self.records.entry(id).or_default().unfit.get_or_insert((why.to_owned(), now));
     }
 
     /// Places work beyond the slots of a builder, if that is in order.

@@ -65,6 +65,23 @@ impl QemuProvider {
         Self { inner: Arc::new(Inner { settings, farm, root, clock }) }
     }
 
+    /// What machines would be run with, in words, or the first thing that is missing. Starts none; where that is not known
+    /// yet it tries whether a guest boots with KVM, which takes up to ten seconds.
+    pub async fn readiness(&self) -> Result<String, ProviderError> {
+        let doing = "looking for what virtual machines need".to_owned();
+        let ready = move |inner: &Inner, doing: &str| {
+            let starter = inner.starter(doing)?;
+            inner.require_room(doing)?;
+            let way = match starter.accel {
+                command::Accel::Kvm => "with KVM",
+                command::Accel::Tcg => "emulated, as KVM does not work here: several times slower",
+            };
+            let (program, image) = (starter.program.display(), inner.settings.image.display());
+            Ok(format!("{program}, guest in {image}, {way}"))
+        };
+        self.work(doing, ready).await
+    }
+
     /// Runs blocking work. A caller that goes away leaves nothing half done: the work goes on to its end.
     async fn work<T: Send + 'static>(
         &self,

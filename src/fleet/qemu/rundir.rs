@@ -82,12 +82,17 @@ impl RunDir {
         Self { path: root.join(machine.to_string()) }
     }
 
-    /// All of `root`.
+    /// All of `root`. What a croft that was killed has left half made is removed, unless another is at work here.
     pub(super) fn all(root: &Path) -> io::Result<Vec<Self>> {
         let entries = match fs_err::read_dir(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
+        let handle = fs_err::File::open(root)?;
+        if flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_leftovers(root)?;
+        }
+        drop(handle);
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry?;
@@ -132,13 +137,7 @@ impl RunDir {
         rustix::fs::chmod(root, rustix::fs::Mode::from_raw_mode(0o700))?;
         let handle = fs_err::File::open(root)?;
         flock(&handle, FlockOperation::LockExclusive)?;
-        for entry in fs_err::read_dir(root)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(".new-") || name.starts_with(".gone-")) {
-                fs_err::remove_dir_all(entry.path())?;
-            }
-        }
+        remove_leftovers(root)?;
         Ok(Locked { _handle: handle })
     }
 
@@ -235,4 +234,16 @@ impl RunDir {
         fs_err::rename(&self.path, &gone)?;
         fs_err::remove_dir_all(gone)
     }
+}
+
+/// Removes what was half made or half removed. Whoever calls it holds the lock of the root.
+fn remove_leftovers(root: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(".new-") || name.starts_with(".gone-")) {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
