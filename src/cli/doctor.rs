@@ -14,7 +14,7 @@ use super::{
     words,
 };
 use crate::{
-    config::Config,
+    config::{Config, ProviderKind},
     engine::{Farm, SandboxProbe, StaticBuilder, probe_sandbox},
     nix::{System, SystemFeature},
     report::{Colours, terminal_line},
@@ -89,13 +89,13 @@ async fn examine(farm: &Farm, config: &Config, findings: &mut Vec<Finding>) {
 
 /// Other machines: all builders at once, and whether virtual machines can be run here.
 async fn others(farm: &Farm, config: &Config, findings: &mut Vec<Finding>) {
-    match machines::builders(config, &farm.builder) {
+    match machines::builders(config, &farm.builder, None) {
         Ok(builders) => findings.extend(join_all(builders.iter().map(reached)).await),
         Err(error) => findings.push(bad("builders", error.to_string())),
     }
     let Ok(id) = farm.db.farm_id().await else { return };
-    for pool in &config.settings.pool {
-        let Some(qemu) = machines::qemu(pool, id, &config.state_dir) else { continue };
+    for pool in config.settings.pool.iter().filter(|pool| pool.provider == ProviderKind::Qemu) {
+        let qemu = machines::qemu(pool, id, &config.state_dir);
         let what = format!("pool {}", pool.name);
         findings.push(match qemu.readiness().await {
             Ok(words) => good(what, words),

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::exit::CliError;
 use crate::{
     cache::BinaryCache,
-    clock::{SharedClock, SystemClock},
+    clock::SystemClock,
     config::{
         BuilderSettings, Config, MachinePlace, NixMachine, PoolSettings, ProviderKind, Transport,
         parse_machines,
@@ -30,10 +30,7 @@ pub(super) async fn parts(
     let cache = cache.and_then(|cache| {
         Some(BuilderCache { url: cache.substituter_url()?, public_key: cache.public_key()? })
     });
-    let mut builders = Vec::new();
-    for builder in settings.builder.iter().cloned().chain(listed(config)?) {
-        builders.push(static_builder(&builder, hub, cache.clone())?);
-    }
+    let builders = builders(config, hub, cache.as_ref())?;
     let mut pools = Vec::new();
     for pool in &settings.pool {
         pools.push(Pool {
@@ -46,21 +43,20 @@ pub(super) async fn parts(
     Ok(FleetParts { settings: settings.fleet.clone(), builders, pools, key, cache })
 }
 
-/// Builders that are always there, for looking at them.
-pub(super) fn builders(config: &Config, hub: &Builder) -> Result<Vec<StaticBuilder>, CliError> {
+/// Builders that are always there, as `cache` lets them fetch.
+pub(super) fn builders(
+    config: &Config,
+    hub: &Builder,
+    cache: Option<&BuilderCache>,
+) -> Result<Vec<StaticBuilder>, CliError> {
     let all = config.settings.builder.iter().cloned().chain(listed(config)?);
-    all.map(|builder| static_builder(&builder, hub, None)).collect()
+    all.map(|builder| static_builder(&builder, hub, cache.cloned())).collect()
 }
 
-/// The provider of a pool of virtual machines; none for a pool of others.
-pub(super) fn qemu(pool: &PoolSettings, farm: FarmId, state_dir: &Path) -> Option<QemuProvider> {
-    match pool.provider {
-        ProviderKind::Qemu => {
-            let root = state_dir.join("fleet/qemu").join(pool.name.as_str());
-            Some(QemuProvider::new(pool.qemu.clone().unwrap_or_default(), farm, root, Arc::new(SystemClock)))
-        }
-        ProviderKind::Exec | ProviderKind::Fake | ProviderKind::Ec2 => None,
-    }
+/// The provider of a pool of virtual machines.
+pub(super) fn qemu(pool: &PoolSettings, farm: FarmId, state_dir: &Path) -> QemuProvider {
+    let root = state_dir.join("fleet/qemu").join(pool.name.as_str());
+    QemuProvider::new(pool.qemu.clone().unwrap_or_default(), farm, root, Arc::new(SystemClock))
 }
 
 /// The builders of a file in the format of `/etc/nix/machines`.
@@ -147,20 +143,17 @@ async fn provider(
     farm: FarmId,
     state_dir: &Path,
 ) -> Result<Arc<dyn MachineProvider>, CliError> {
-    let clock: SharedClock = Arc::new(SystemClock);
     let opened = match pool.provider {
-        ProviderKind::Qemu => {
-            let root = state_dir.join("fleet/qemu").join(pool.name.as_str());
-            let settings = pool.qemu.clone().unwrap_or_default();
-            Arc::new(QemuProvider::new(settings, farm, root, clock)) as Arc<dyn MachineProvider>
-        }
+        ProviderKind::Qemu => Arc::new(qemu(pool, farm, state_dir)) as Arc<dyn MachineProvider>,
         ProviderKind::Exec => {
             let missing = || CliError::Usage(format!("pool {}: [pool.exec] is missing", pool.name));
             Arc::new(ExecProvider::new(pool.exec.clone().ok_or_else(missing)?, farm))
         }
-        ProviderKind::Fake => {
-            Arc::new(FakeProvider::new(pool.fake.clone().unwrap_or_default(), fastrand::u64(..), clock))
-        }
+        ProviderKind::Fake => Arc::new(FakeProvider::new(
+            pool.fake.clone().unwrap_or_default(),
+            fastrand::u64(..),
+            Arc::new(SystemClock),
+        )),
         ProviderKind::Ec2 => {
             open_ec2(farm, pool).await.map_err(|error| CliError::Usage(error.to_string()))?
         }

@@ -39,6 +39,24 @@ pub struct NewMachine {
     pub price: u64,
 }
 
+impl NewMachine {
+    /// A builder that is always there and costs nothing.
+    pub fn standing(id: MachineId, name: &str, provider: &str, why: &str, slots: u32) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            pool: None,
+            provider: provider.to_owned(),
+            shape: None,
+            why: why.to_owned(),
+            replaces: None,
+            host_key: None,
+            slots,
+            price: 0,
+        }
+    }
+}
+
 /// How a machine is doing; overwritten as often as it is asked, and no event.
 #[derive(Debug, Clone, Default)]
 pub struct MachinePulse {

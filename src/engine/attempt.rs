@@ -120,7 +120,7 @@ async fn bring_home(
 /// What an outcome means, with what is known of the machine: one that was taken away is nobody's fault.
 async fn in_the_light(workshop: &Workshop, seat: &Seat, outcome: AttemptOutcome) -> AttemptOutcome {
     if let AttemptOutcome::Infra { cause: InfraCause::ConnectionLost, .. } = outcome {
-        workshop.farm.fleet.ask_provider(seat.machine()).await;
+        workshop.farm.fleet.ask_provider(seat.machine(), &workshop.cancel).await;
     }
     seat.in_the_light_of(outcome)
 }

@@ -21,7 +21,10 @@ pub use demand::{Demand, Need};
 pub use faults::{Blame, Faults, Sign};
 pub use memory::{LaunchFault, LaunchMemory, Pause, PauseReason, Unavailable};
 pub use place::Placement;
-pub use policy::{Blocker, FleetAction, LaunchReason, budget_until, decide, may_end, offer, wind_down};
+pub use policy::{
+    Blocker, FleetAction, LaunchReason, budget_until, decide, may_end, offer, wind_down,
+    with_newcomers_awaited,
+};
 pub use queue::{Added, End, Progress, Schedule, Stage};
 pub use standing::{Closed, Standing};
 pub use state::{FleetState, MachineState, Unfit};

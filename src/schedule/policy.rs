@@ -6,8 +6,10 @@
 
 mod grow;
 mod lives;
+mod newcomer;
 mod pool;
 
+pub use newcomer::with_newcomers_awaited;
 pub(super) use pool::PoolPlan;
 pub use pool::{Blocker, offer};
 

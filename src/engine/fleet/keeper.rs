@@ -28,7 +28,10 @@ use crate::{
     fleet::{Instance, ProviderError},
     ids::{FarmId, MachineId},
     lifecycle::{EndReason, Hold, InstanceId, Seen, Wanted},
-    schedule::{FleetAction, FleetState, MachineState, cost::Spent, decide, may_end, wind_down},
+    schedule::{
+        FleetAction, FleetState, MachineState, cost::Spent, decide, may_end, wind_down,
+        with_newcomers_awaited,
+    },
     task::TaskSet,
 };
 
@@ -160,13 +163,9 @@ impl Keeper {
         let demand = self.fleet.yard.demands();
         let now = self.fleet.clock.now();
         let actions = match intent {
-            Intent::Work => decide(
-                &state::with_newcomers_awaited(&state, now),
-                &demand,
-                &settings,
-                &self.fleet.settings,
-                now,
-            ),
+            Intent::Work => {
+                decide(&with_newcomers_awaited(&state, now), &demand, &settings, &self.fleet.settings, now)
+            }
             Intent::WindDown => self.keep_warm(wind_down(&state), &state),
         };
         let names = mine.iter().map(|record| (record.id, record.name.clone())).collect();

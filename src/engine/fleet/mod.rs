@@ -46,6 +46,7 @@ use crate::{
         offer as offer_of_pool,
     },
 };
+use lookout::in_time;
 use tend::Charge;
 
 pub use identity::{FarmKey, IdentityError};
@@ -284,23 +285,23 @@ impl Fleet {
 
     /// Asks the provider of a machine whose connection was lost whether it has taken the machine back. Without an answer
     /// nothing is known.
-    pub(in crate::engine) async fn ask_provider(&self, id: MachineId) {
+    pub(in crate::engine) async fn ask_provider(&self, id: MachineId, stop: &CancellationToken) {
         let Ok(all) = self.db.machine_list().await else { return };
         let Some(record) = all.into_iter().find(|record| record.id == id) else { return };
         let name: Option<PoolName> = record.pool.and_then(|name| name.parse().ok());
         let pool = name.and_then(|name| self.pools.get(&name));
         let (Some(pool), Some(instance)) = (pool, record.instance) else { return };
-        let asked = tokio::time::timeout(PROVIDER_PATIENCE, pool.provider.get(&instance)).await;
+        let doing = format!("asking for {instance}");
+        let asked = in_time(&doing, PROVIDER_PATIENCE, pool.provider.get(&instance), stop).await;
         let is_taken = match asked {
-            Ok(Ok(seen)) => match seen.state {
+            Ok(seen) => match seen.state {
                 InstanceState::Terminating | InstanceState::Gone => true,
                 InstanceState::Pending
                 | InstanceState::Running
                 | InstanceState::Stopping
                 | InstanceState::Stopped => seen.interrupted,
             },
-            Ok(Err(error)) => error.class == Class::Gone,
-            Err(_) => false,
+            Err(error) => error.class == Class::Gone,
         };
         if is_taken {
             self.yard.interrupt(id);

@@ -169,18 +169,8 @@ impl Fleet {
     }
 
     async fn ensure_local(&self) -> Result<MachineId, EngineError> {
-        let machine = NewMachine {
-            id: MachineId::new(self.clock.now()),
-            name: "local".to_owned(),
-            pool: None,
-            provider: "local".to_owned(),
-            shape: None,
-            why: "this machine".to_owned(),
-            replaces: None,
-            host_key: None,
-            slots: self.hub.slots(),
-            price: 0,
-        };
+        let id = MachineId::new(self.clock.now());
+        let machine = NewMachine::standing(id, "local", "local", "this machine", self.hub.slots());
         Ok(self.db.machine_ensure(machine).await?)
     }
 
@@ -188,18 +178,8 @@ impl Fleet {
     async fn ensure_builders(&self) -> Result<(), EngineError> {
         // At once, so that they share a commit.
         let ensuring = self.builders.iter().enumerate().map(|(at, builder)| async move {
-            let machine = NewMachine {
-                id: MachineId::new(self.clock.now()),
-                name: builder.name.clone(),
-                pool: None,
-                provider: "ssh".to_owned(),
-                shape: None,
-                why: "configured as a builder".to_owned(),
-                replaces: None,
-                host_key: None,
-                slots: builder.builder.slots(),
-                price: 0,
-            };
+            let (id, slots) = (MachineId::new(self.clock.now()), builder.builder.slots());
+            let machine = NewMachine::standing(id, &builder.name, "ssh", "configured as a builder", slots);
             let id = self.db.machine_ensure(machine).await?;
             self.know(id, at);
             Ok::<(), EngineError>(())

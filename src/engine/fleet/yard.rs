@@ -64,7 +64,7 @@ pub(in crate::engine) struct Yard {
     most_failures: u32,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
-    /// Moves when a connection was lost, so that whoever looks after that machine asks it at once.
+    /// Moves when a build failed for its machine's sake, so that whoever looks after that machine asks it at once.
     suspicions: watch::Sender<u64>,
 }
 
@@ -100,7 +100,7 @@ impl Yard {
         self.changes.subscribe()
     }
 
-    /// Sees every loss of a connection.
+    /// Sees every failure that a machine is to blame for.
     pub(super) fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
     }

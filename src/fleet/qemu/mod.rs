@@ -3,6 +3,7 @@
 
 mod accelerator;
 mod command;
+mod console;
 mod image;
 mod process;
 mod qmp;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use self::{
+    console::{CONSOLE, tail, trim},
     image::Image,
     process::Process,
     rundir::{Ended, Record, RunDir, Seen},
@@ -39,9 +41,6 @@ const POWER_DOWN: Duration = Duration::from_secs(60);
 const DYING: Duration = Duration::from_secs(10);
 /// How long words of a machine that has ended by itself are kept.
 const REMEMBER: Duration = Duration::from_secs(3600);
-/// The most that is told of a console, and what is kept of one.
-const CONSOLE: u64 = 64 * 1024;
-const CONSOLE_FILE: u64 = 1 << 20;
 /// Memory that is left to the machine itself, in MiB.
 const SPARE_MEMORY: u64 = 256;
 
@@ -373,30 +372,4 @@ fn free_memory() -> Option<u64> {
     let text = fs_err::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib >> 10)
-}
-
-/// The end of a file; empty if there is none.
-fn tail(file: &Path, most: u64) -> io::Result<Vec<u8>> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = match fs_err::File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file?,
-    };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Keeps a console small, whatever a guest writes: qemu appends to what is left.
-fn trim(file: &Path) {
-    let is_long = fs_err::metadata(file).is_ok_and(|data| data.len() > CONSOLE_FILE);
-    if !is_long {
-        return;
-    }
-    let kept = tail(file, CONSOLE).and_then(|end| fs_err::write(file, end));
-    if let Err(error) = kept {
-        tracing::warn!(file = %file.display(), %error, "a console cannot be shortened");
-    }
 }
