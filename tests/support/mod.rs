@@ -86,6 +86,11 @@ impl Farm {
         for folder in ["state", "root", "outside", "flake", "calls"] {
             fs::create_dir(farm.dir().join(folder)).unwrap();
         }
+        // A store that has been used before has these. Nix 2.8 does not make them twice at once.
+        let nix = farm.dir().join("root/nix/var/nix");
+        fs::create_dir_all(nix.join("profiles")).unwrap();
+        fs::create_dir(nix.join("gcroots")).unwrap();
+        std::os::unix::fs::symlink(nix.join("profiles"), nix.join("gcroots/profiles")).unwrap();
         Some(farm)
     }
 
